@@ -1,0 +1,6 @@
+/**
+ * An embedded Kubernetes API server that real kubectl talks to.
+ *
+ * @packageDocumentation
+ */
+export {};

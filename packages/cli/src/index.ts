@@ -1,0 +1,6 @@
+/**
+ * The portolan command.
+ *
+ * @packageDocumentation
+ */
+export {};

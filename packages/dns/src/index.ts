@@ -1,0 +1,6 @@
+/**
+ * Cluster DNS: wire codec, zone semantics, server, upstream forwarding.
+ *
+ * @packageDocumentation
+ */
+export {};

@@ -1,0 +1,6 @@
+/**
+ * EndpointSlice, Endpoints and EndpointSliceMirroring controllers.
+ *
+ * @packageDocumentation
+ */
+export {};

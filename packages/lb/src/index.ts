@@ -1,0 +1,6 @@
+/**
+ * The load-balancer provider contract and the service controller that drives it.
+ *
+ * @packageDocumentation
+ */
+export {};

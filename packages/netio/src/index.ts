@@ -1,0 +1,6 @@
+/**
+ * Frame devices: memory pair, pcap file, fault injector, and the Device contract.
+ *
+ * @packageDocumentation
+ */
+export {};

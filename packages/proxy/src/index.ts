@@ -1,0 +1,6 @@
+/**
+ * kube-proxy's role: Services and EndpointSlices compiled to dataplane maps.
+ *
+ * @packageDocumentation
+ */
+export {};
