@@ -76,3 +76,22 @@ export interface NodeSpec {
   /** Which kube-proxy mode to follow where they differ. Default `nftables`. */
   readonly mode?: "nftables" | "iptables" | "ipvs";
 }
+
+/**
+ * Where compiled tables go: a dataplane in this thread, or a handle of one in a worker. Each call takes effect atomically:
+ * a batch of frames sees the state before it or after it. Calls take effect in the order they are made.
+ */
+export interface ServiceTables {
+  configureNode(node: NodeSpec): void;
+  /** Adds the entry or replaces the one of the same id. */
+  setServicePort(spec: ServicePortSpec): void;
+  /** Removes the entry; unknown ids are ignored. */
+  removeServicePort(id: string): void;
+  /** Replaces everything at once. */
+  replaceServicePorts(specs: readonly ServicePortSpec[]): void;
+  /**
+   * Removes UDP connections of these frontends whose backend address is not in `keep` (kube-proxy's conntrack clean-up after
+   * a sync; an empty `keep` flushes nothing).
+   */
+  flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): void;
+}
