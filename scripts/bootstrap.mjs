@@ -2,7 +2,7 @@
 // Everything it fetches stays below .cache/ in the clone.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -10,7 +10,9 @@ const [task = "setup", ...args] = process.argv.slice(2);
 
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 if (major < 20 || (major === 20 && minor < 19)) {
-  console.error(`portolan: Node ${process.versions.node} is too old; install Node 20.19 or newer (https://nodejs.org).`);
+  console.error(
+    `portolan: Node ${process.versions.node} is too old; install Node 20.19 or newer (https://nodejs.org).`,
+  );
   process.exit(1);
 }
 process.chdir(root);
@@ -28,16 +30,25 @@ const env = {
   XDG_STATE_HOME: join(root, ".cache", "xdg"),
   XDG_CONFIG_HOME: join(root, ".cache", "xdg"),
   npm_config_cache: join(root, ".cache", "npm"),
-  PATH: `${join(tools, "node_modules", ".bin")}${process.platform === "win32" ? ";" : ":"}${process.env.PATH}`,
+  // Programs of the machine come before those that test-programs.mjs fetched.
+  PATH: [join(tools, "node_modules", ".bin"), process.env.PATH, join(tools, "bin")].join(delimiter),
 };
 
 /** Runs one command with its output shown; ends this process with its exit code when it fails. */
 function run(command, commandArgs, what, options = {}) {
-  const result = spawnSync(command, commandArgs, { stdio: "inherit", env, shell: process.platform === "win32", ...options });
+  const result = spawnSync(command, commandArgs, {
+    stdio: "inherit",
+    env,
+    shell: process.platform === "win32",
+    ...options,
+  });
   if (result.error || result.status !== 0) {
     if (what) {
-      const reason = result.error?.message ?? (result.signal ? `ended by ${result.signal}` : `exit code ${result.status}`);
-      console.error(`portolan: ${what} failed (${reason}). The lines above say why; when it is mended, run the same command again.`);
+      const reason =
+        result.error?.message ?? (result.signal ? `ended by ${result.signal}` : `exit code ${result.status}`);
+      console.error(
+        `portolan: ${what} failed (${reason}). The lines above say why; when it is mended, run the same command again.`,
+      );
     }
     process.exit(result.status || 1);
   }
@@ -51,7 +62,11 @@ if (!existsSync(installedPnpm) || JSON.parse(readFileSync(installedPnpm, "utf8")
   step(`fetching pnpm ${pnpmVersion} into .cache/tools`);
   mkdirSync(tools, { recursive: true });
   writeFileSync(join(tools, "package.json"), JSON.stringify({ name: "portolan-tools", private: true }));
-  run("npm", ["install", "--prefix", tools, "--no-save", "--no-audit", "--no-fund", "--loglevel=error", `pnpm@${pnpmVersion}`], "fetching pnpm");
+  run(
+    "npm",
+    ["install", "--prefix", tools, "--no-save", "--no-audit", "--no-fund", "--loglevel=error", `pnpm@${pnpmVersion}`],
+    "fetching pnpm",
+  );
 }
 
 const lock = existsSync("pnpm-lock.yaml") ? readFileSync("pnpm-lock.yaml", "utf8") : "";
@@ -64,7 +79,11 @@ if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
 
 if (task === "start") {
   step("building what the local cluster needs");
-  run(pnpm, ["exec", "turbo", "run", "build", "--filter=local-cluster", "--output-logs=errors-only", "--log-order=grouped"], "the build");
+  run(
+    pnpm,
+    ["exec", "turbo", "run", "build", "--filter=local-cluster", "--output-logs=errors-only", "--log-order=grouped"],
+    "the build",
+  );
   step("starting");
   // Signals reach the whole foreground process group; this process waits for the cluster to clean up after itself.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});

@@ -32,7 +32,12 @@ let options: ReturnType<typeof parse>;
 function parse() {
   return parseArgs({
     allowPositionals: true,
-    options: { json: { type: "string" }, only: { type: "string" }, quiet: { type: "boolean" }, help: { type: "boolean" } },
+    options: {
+      json: { type: "string" },
+      only: { type: "string" },
+      quiet: { type: "boolean" },
+      help: { type: "boolean" },
+    },
   });
 }
 try {
@@ -68,9 +73,12 @@ const { area } = await load();
 for await (const result of area.run(files, (id) => only === undefined || id.includes(only))) {
   results.push(result);
   count[result.outcome]++;
-  if (result.outcome === "failed" && !options.values.quiet) console.log(`FAIL ${result.id}: ${result.difference ?? ""}`);
-  if (result.outcome === "skipped" && !options.values.quiet) console.log(`skip ${result.id}: ${result.difference ?? ""}`);
+  if (result.outcome === "failed" && !options.values.quiet)
+    console.log(`FAIL ${result.id}: ${result.difference ?? ""}`);
+  if (result.outcome === "skipped" && !options.values.quiet)
+    console.log(`skip ${result.id}: ${result.difference ?? ""}`);
 }
-if (options.values.json !== undefined) writeFileSync(resolve(from, options.values.json), `${JSON.stringify(results, null, 1)}\n`);
+if (options.values.json !== undefined)
+  writeFileSync(resolve(from, options.values.json), `${JSON.stringify(results, null, 1)}\n`);
 console.log(`${count.passed} passed, ${count.failed} failed${count.skipped > 0 ? `, ${count.skipped} skipped` : ""}`);
 process.exit(count.failed > 0 || count.passed === 0 ? 1 : 0);

@@ -1,0 +1,142 @@
+import { createServer, type Server } from "node:http";
+import type { Node } from "@portolan/core";
+
+/** A Service that wants its health checked on a node port (LoadBalancer with `externalTrafficPolicy: Local`). */
+export interface HealthCheck {
+  readonly namespace: string;
+  readonly name: string;
+  /** `spec.healthCheckNodePort`. */
+  readonly port: number;
+  /** Distinct addresses of ready endpoints on this node. */
+  readonly localEndpoints: number;
+}
+
+/** An HTTP answer, byte for byte. */
+export interface HealthResponse {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+/**
+ * What the health-check node port of a Service answers to any path and method.
+ * Source: kube-proxy's service_health.go as recorded; the body is indented by tabs and has no final newline.
+ */
+export function healthCheckResponse(check: HealthCheck, proxyHealthy: boolean): HealthResponse {
+  const body = {
+    service: { namespace: check.namespace, name: check.name },
+    localEndpoints: check.localEndpoints,
+    serviceProxyHealthy: proxyHealthy,
+  };
+  return {
+    status: check.localEndpoints > 0 && proxyHealthy ? 200 : 503,
+    headers: {
+      "Content-Type": "application/json",
+      "X-Content-Type-Options": "nosniff",
+      "X-Load-Balancing-Endpoint-Weight": String(check.localEndpoints),
+    },
+    body: JSON.stringify(body, null, "\t"),
+  };
+}
+
+/** When the proxy last had work and when it last did it. Times in milliseconds since the epoch. */
+export interface ProxyHealth {
+  /** Time of the oldest change that has not been applied; absent when there is none. */
+  readonly oldestPending?: number;
+  /** Time of the last applied sync; absent before the first. */
+  readonly lastUpdated?: number;
+  readonly now: number;
+  /** Changes may wait this long before the proxy counts as unhealthy: two sync periods. */
+  readonly timeout: number;
+}
+
+/** True while no change has waited longer than the timeout; an idle proxy stays healthy. */
+export function isProxyHealthy(health: ProxyHealth): boolean {
+  return health.oldestPending === undefined || health.now - health.oldestPending < health.timeout;
+}
+
+/** A node that is going away should get no new connections: being deleted, or tainted by the cluster autoscaler. */
+export function isNodeEligible(node: Node | undefined): boolean {
+  if (node === undefined) return true;
+  if (node.metadata.deletionTimestamp !== undefined) return false;
+  return !(node.spec?.taints ?? []).some((taint) => taint.key === "ToBeDeletedByClusterAutoscaler");
+}
+
+/**
+ * What `/healthz` and `/livez` of the proxy answer.
+ *
+ * @param node given for `/healthz`, which also asks whether the node is eligible; absent for `/livez`
+ */
+export function proxyHealthResponse(health: ProxyHealth, node?: { readonly eligible: boolean }): HealthResponse {
+  const healthy = isProxyHealthy(health);
+  const time = (milliseconds: number | undefined) =>
+    milliseconds === undefined ? "0001-01-01T00:00:00Z" : new Date(milliseconds).toISOString();
+  const lastUpdated = time(healthy ? health.now : health.lastUpdated);
+  const ok = healthy && (node?.eligible ?? true);
+  const eligible = node === undefined ? "" : `,"nodeEligible": ${node.eligible}`;
+  return {
+    status: ok ? 200 : 503,
+    headers: { "Content-Type": "application/json", "X-Content-Type-Options": "nosniff" },
+    body: `{"lastUpdated": ${JSON.stringify(lastUpdated)},"currentTime": ${JSON.stringify(time(health.now))}${eligible}}`,
+  };
+}
+
+/** Where health-check node ports are served. `sync` opens the ports that are listed and closes all others. */
+export interface HealthCheckServer {
+  sync(checks: readonly HealthCheck[], proxyHealthy: () => boolean): void;
+  close(): Promise<void>;
+}
+
+/**
+ * Serves health-check node ports with `node:http` on the given addresses.
+ *
+ * @param onError called when a port cannot be opened; the other ports are served all the same
+ */
+export function createHealthCheckServer(
+  addresses: readonly string[],
+  onError: (error: Error, check: HealthCheck) => void,
+): HealthCheckServer {
+  const current = new Map<number, { check: HealthCheck; servers: Server[] }>();
+  let healthy: () => boolean = () => true;
+  const close = (port: number): void => {
+    const entry = current.get(port);
+    current.delete(port);
+    for (const server of entry?.servers ?? []) {
+      server.close();
+      server.closeAllConnections();
+    }
+  };
+  return {
+    sync(checks, proxyHealthy) {
+      healthy = proxyHealthy;
+      const wanted = new Map(checks.map((check) => [check.port, check]));
+      for (const port of [...current.keys()]) if (!wanted.has(port)) close(port);
+      for (const [port, check] of wanted) {
+        const entry = current.get(port);
+        if (entry !== undefined) {
+          entry.check = check;
+          continue;
+        }
+        const servers = addresses.map((address) => {
+          const server = createServer((_request, response) => {
+            const now = current.get(port);
+            if (now === undefined) {
+              response.destroy();
+              return;
+            }
+            const answer = healthCheckResponse(now.check, healthy());
+            response.writeHead(answer.status, { ...answer.headers, "Content-Length": Buffer.byteLength(answer.body) });
+            response.end(answer.body);
+          });
+          server.on("error", (error) => onError(error, check));
+          server.listen({ host: address, port });
+          return server;
+        });
+        current.set(port, { check, servers });
+      }
+    },
+    async close() {
+      for (const port of [...current.keys()]) close(port);
+    },
+  };
+}

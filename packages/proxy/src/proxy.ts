@@ -1,0 +1,314 @@
+import type { InformerFactory } from "@portolan/client";
+import { type EndpointSlice, type Node, resources, type Service } from "@portolan/core";
+import type { SchedulerName, ServicePortSpec, ServiceTables } from "@portolan/dataplane";
+import {
+  type HealthCheck,
+  type HealthCheckServer,
+  isNodeEligible,
+  isProxyHealthy,
+  type ProxyHealth,
+} from "./health.ts";
+import { createProxyMetrics, type ProxyMetrics } from "./metrics.ts";
+import { compileNodeSpec, type ProxyConfiguration } from "./node-spec.ts";
+import { type CompiledServicePort, compileServicePorts, localReadyEndpoints } from "./service-ports.ts";
+
+/** Options of {@link createProxy}. */
+export interface ProxyOptions {
+  /** Shared informers; the proxy uses those of Services, EndpointSlices and Nodes. */
+  readonly informers: InformerFactory;
+  readonly nodeName: string;
+  /** The dataplane whose maps are kept equal to the objects. Errors that it throws are retried after `syncPeriod`. */
+  readonly tables: ServiceTables;
+  readonly configuration?: ProxyConfiguration;
+  /** Addresses on the node's interfaces beside those in the Node object, such as pod gateways. */
+  readonly localAddresses?: readonly string[];
+  /** Scheduler of Services that choose none. Default `random`, and `rr` in mode `ipvs`. */
+  readonly scheduler?: SchedulerName;
+  /** Shortest time between two syncs in ms; changes in between are applied together. Default 0. */
+  readonly minSyncPeriod?: number;
+  /** Time after which a failed sync is tried again, in ms. Default 30,000. */
+  readonly syncPeriod?: number;
+  readonly healthChecks?: HealthCheckServer;
+  /** Called after each sync that changed something. */
+  readonly onSync?: (change: SyncReport) => void;
+  /** Called with what a failed sync threw. */
+  readonly onError?: (error: Error) => void;
+  readonly now?: () => number;
+}
+
+/** What a sync did. */
+export interface SyncReport {
+  /** True for the first sync and after node changes; false when only changed Services were compiled. */
+  readonly full: boolean;
+  /** Services that were compiled. */
+  readonly services: number;
+  /** Dataplane entries written and removed. */
+  readonly set: number;
+  readonly removed: number;
+}
+
+/** A running proxy. */
+export interface ServiceProxy {
+  /** Runs until the signal fires. */
+  run(signal: AbortSignal): Promise<void>;
+  /** Resolves after the first sync. */
+  synced(): Promise<void>;
+  health(): ProxyHealth;
+  nodeEligible(): boolean;
+  /** Entries as they are in the dataplane, by id. */
+  servicePorts(): ReadonlyMap<string, ServicePortSpec>;
+  readonly metrics: ProxyMetrics;
+}
+
+const serviceNameLabel = "kubernetes.io/service-name";
+
+function keyOf(object: { metadata: { namespace?: string; name?: string } }): string {
+  return `${object.metadata.namespace ?? ""}/${object.metadata.name ?? ""}`;
+}
+
+function sliceOwner(slice: EndpointSlice): string | undefined {
+  const name = slice.metadata.labels?.[serviceNameLabel];
+  return name ? `${slice.metadata.namespace ?? ""}/${name}` : undefined;
+}
+
+/**
+ * kube-proxy's role on one node: watches Services, EndpointSlices and the Node, and keeps a dataplane's maps equal to them.
+ * A change costs in proportion to the Services it touches; nothing is rebuilt but on the first sync and when the node changes.
+ */
+export function createProxy(options: ProxyOptions): ServiceProxy {
+  const { informers, nodeName, tables } = options;
+  const now = options.now ?? Date.now;
+  const configuration = options.configuration ?? {};
+  const syncPeriod = options.syncPeriod ?? 30_000;
+  const minSyncPeriod = options.minSyncPeriod ?? 0;
+  const scheduler = options.scheduler ?? (configuration.mode === "ipvs" ? "rr" : "random");
+  const services = informers.informer<Service>(resources.services);
+  const slices = informers.informer<EndpointSlice>(resources.endpointSlices);
+  const nodes = informers.informer<Node>(resources.nodes);
+  const metrics = createProxyMetrics(now);
+
+  const slicesByService = new Map<string, Map<string, EndpointSlice>>();
+  const dirty = new Set<string>();
+  const installed = new Map<string, { text: string; spec: ServicePortSpec }>();
+  const idsByService = new Map<string, readonly string[]>();
+  const healthChecks = new Map<string, HealthCheck>();
+  const noLocalEndpoints = new Map<string, { internal: number; external: number }>();
+  const triggerTimes = new Map<string, number>();
+  let nodeChanged = true;
+  let nodeText = "";
+  let oldestPending: number | undefined;
+  let lastUpdated: number | undefined;
+  let lastSync = Number.NEGATIVE_INFINITY;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let running = false;
+  let firstSync: () => void = () => {};
+  const first = new Promise<void>((resolve) => {
+    firstSync = resolve;
+  });
+
+  const health = (): ProxyHealth => ({
+    ...(oldestPending === undefined ? {} : { oldestPending }),
+    ...(lastUpdated === undefined ? {} : { lastUpdated }),
+    now: now(),
+    timeout: 2 * syncPeriod,
+  });
+
+  function schedule(delay: number): void {
+    if (!running || timer !== undefined) return;
+    timer = setTimeout(
+      () => {
+        timer = undefined;
+        sync();
+      },
+      Math.max(delay, lastSync + minSyncPeriod - now(), 0),
+    );
+  }
+
+  function queue(): void {
+    if (oldestPending === undefined) oldestPending = now();
+    metrics.queued();
+    schedule(0);
+  }
+
+  function markService(service: Service): void {
+    dirty.add(keyOf(service));
+    metrics.serviceChanges.pending++;
+    metrics.serviceChanges.total++;
+    queue();
+  }
+
+  function markSlice(slice: EndpointSlice, owner: string): void {
+    dirty.add(owner);
+    const trigger = Date.parse(slice.metadata.annotations?.["endpoints.kubernetes.io/last-change-trigger-time"] ?? "");
+    if (!Number.isNaN(trigger) && lastUpdated !== undefined) triggerTimes.set(keyOf(slice), trigger);
+    metrics.endpointChanges.pending++;
+    metrics.endpointChanges.total++;
+    queue();
+  }
+
+  function putSlice(slice: EndpointSlice): void {
+    const owner = sliceOwner(slice);
+    if (owner === undefined) return;
+    let ofService = slicesByService.get(owner);
+    if (ofService === undefined) {
+      ofService = new Map();
+      slicesByService.set(owner, ofService);
+    }
+    ofService.set(keyOf(slice), slice);
+    markSlice(slice, owner);
+  }
+
+  function dropSlice(slice: EndpointSlice): void {
+    const owner = sliceOwner(slice);
+    if (owner === undefined) return;
+    const ofService = slicesByService.get(owner);
+    if (ofService?.delete(keyOf(slice)) !== true) return;
+    if (ofService.size === 0) slicesByService.delete(owner);
+    markSlice(slice, owner);
+  }
+
+  services.addHandler({
+    add: markService,
+    update: (_old, service) => markService(service),
+    delete: markService,
+  });
+  slices.addHandler({
+    add: putSlice,
+    update(old, slice) {
+      if (sliceOwner(old) !== sliceOwner(slice)) dropSlice(old);
+      putSlice(slice);
+    },
+    delete: dropSlice,
+  });
+  const onNode = (node: Node): void => {
+    if (node.metadata.name !== nodeName) return;
+    nodeChanged = true;
+    queue();
+  };
+  nodes.addHandler({ add: onNode, update: (_old, node) => onNode(node), delete: onNode });
+
+  function compileAll(key: string, zone: string | undefined): CompiledServicePort[] {
+    const slash = key.indexOf("/");
+    const service = services.lister.get(key.slice(0, slash), key.slice(slash + 1));
+    const topology = { nodeName, ...(zone === undefined ? {} : { zone }) };
+    if (service === undefined) {
+      healthChecks.delete(key);
+      noLocalEndpoints.delete(key);
+      return [];
+    }
+    const ofService = [...(slicesByService.get(key)?.values() ?? [])];
+    const compiled = compileServicePorts(service, ofService, { ...topology, scheduler });
+    const port = service.spec?.healthCheckNodePort;
+    if (port && service.spec?.type === "LoadBalancer" && service.spec.externalTrafficPolicy === "Local") {
+      healthChecks.set(key, {
+        namespace: service.metadata.namespace ?? "",
+        name: service.metadata.name ?? "",
+        port,
+        localEndpoints: localReadyEndpoints(service, ofService, topology),
+      });
+    } else {
+      healthChecks.delete(key);
+    }
+    const without = { internal: 0, external: 0 };
+    for (const { spec } of compiled) {
+      if (!spec.hasAny || spec.local.length > 0) continue;
+      if (spec.internalTrafficPolicy === "Local") without.internal++;
+      if (spec.externalTrafficPolicy === "Local") without.external++;
+    }
+    noLocalEndpoints.set(key, without);
+    return compiled;
+  }
+
+  /** Applies everything that is pending. A failure keeps it pending and is tried again after the sync period. */
+  function sync(): void {
+    if (!running) return;
+    const started = now();
+    lastSync = started;
+    const node = nodes.lister.get(undefined, nodeName);
+    const zone = node?.metadata.labels?.["topology.kubernetes.io/zone"];
+    try {
+      let full = false;
+      if (nodeChanged) {
+        const spec = compileNodeSpec(node ?? { metadata: { name: nodeName } }, configuration, options.localAddresses);
+        const text = JSON.stringify([spec, zone]);
+        if (text !== nodeText) {
+          tables.configureNode(spec);
+          nodeText = text;
+          full = true;
+          for (const service of services.lister.list()) dirty.add(keyOf(service));
+        }
+        nodeChanged = false;
+      }
+      const initial = lastUpdated === undefined;
+      const changed: CompiledServicePort[] = [];
+      const removed: string[] = [];
+      const keys = [...dirty];
+      for (const key of keys) {
+        const compiled = compileAll(key, zone);
+        const ids = compiled.map((port) => port.spec.id);
+        const before = idsByService.get(key) ?? [];
+        for (const id of before) if (!ids.includes(id)) removed.push(id);
+        for (const port of compiled) {
+          if (installed.get(port.spec.id)?.text !== JSON.stringify(port.spec)) changed.push(port);
+        }
+        if (ids.length > 0) idsByService.set(key, ids);
+        else idsByService.delete(key);
+      }
+      if (initial) {
+        tables.replaceServicePorts(changed.map((port) => port.spec));
+      } else {
+        // Removals first: an address that moves from one Service to another must not be refused as taken.
+        for (const id of removed) tables.removeServicePort(id);
+        for (const port of changed) tables.setServicePort(port.spec);
+      }
+      for (const id of removed) installed.delete(id);
+      for (const { spec } of changed) installed.set(spec.id, { text: JSON.stringify(spec), spec });
+      dirty.clear();
+      // After the publication: a packet in between would make the stale entry anew.
+      for (const { spec, serving } of changed) {
+        if (spec.protocol === "UDP" && serving.length > 0) tables.flushUdp(spec.frontends, spec.family, serving);
+      }
+      oldestPending = undefined;
+      lastUpdated = now();
+      options.healthChecks?.sync([...healthChecks.values()], () => isProxyHealthy(health()));
+      metrics.synced({
+        started,
+        full: full || initial,
+        noLocalEndpoints: noLocalEndpoints.values(),
+        triggerTimes: triggerTimes.values(),
+      });
+      triggerTimes.clear();
+      if (changed.length > 0 || removed.length > 0 || initial) {
+        options.onSync?.({
+          full: full || initial,
+          services: keys.length,
+          set: changed.length,
+          removed: removed.length,
+        });
+      }
+      firstSync();
+    } catch (error) {
+      metrics.failures++;
+      options.onError?.(error as Error);
+      schedule(syncPeriod);
+    }
+  }
+
+  return {
+    metrics,
+    health,
+    nodeEligible: () => isNodeEligible(nodes.lister.get(undefined, nodeName)),
+    servicePorts: () => new Map([...installed].map(([id, entry]) => [id, entry.spec])),
+    synced: () => first,
+    async run(signal) {
+      await Promise.all([services.synced(signal), slices.synced(signal), nodes.synced(signal)]);
+      if (signal.aborted) return;
+      running = true;
+      queue();
+      await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+      running = false;
+      clearTimeout(timer);
+      await options.healthChecks?.close();
+    },
+  };
+}
