@@ -11,7 +11,13 @@ export default defineConfig({
       { extends: true, test: { name: "apps", include: ["apps/*/test/**/*.test.ts"] } },
       {
         extends: true,
-        test: { name: "journeys", include: ["test/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false },
+        test: {
+          name: "journeys",
+          include: ["test/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+        },
       },
     ],
   },
