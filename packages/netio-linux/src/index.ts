@@ -1,6 +1,32 @@
 /**
- * AF_XDP, TUN, network namespaces and veth for Node on Linux.
+ * Frames and namespaces of Linux for Node: AF_XDP sockets whose memory is a WebAssembly memory, TAP devices, network
+ * namespaces that leave nothing behind, and the routing socket. The only package of this project that calls native code
+ * (through `koffi`); it needs root.
  *
  * @packageDocumentation
  */
-export {};
+export { createEventCounter, type EventCounter, wakeEventCounter } from "./event-counter.ts";
+export { SystemCallError } from "./libc.ts";
+export {
+  type BindMount,
+  type NamespaceCommand,
+  type NamespaceCommandOptions,
+  namespaceCommand,
+} from "./namespace-command.ts";
+export { createNetworkNamespace, enterNetworkNamespace, type NetworkNamespace } from "./network-namespace.ts";
+export { type Offloads, setOffloads } from "./offloads.ts";
+export { createPoller, type Poller } from "./poller.ts";
+export { type Capability, type NetworkCapabilities, probe } from "./probe.ts";
+export type { LinkInfo, LinkSettings, RouteSettings, Rtnetlink, VethEnd } from "./rtnetlink.ts";
+export { createTapDevice, type TapDevice } from "./tap.ts";
+export {
+  createXdpSocket,
+  type FrameMemory,
+  type LinearMemory,
+  type RingLayout,
+  type RingLayouts,
+  ringMemorySize,
+  type XdpSocket,
+  type XdpSocketOptions,
+  type XdpStatistics,
+} from "./xdp-socket.ts";

@@ -1,0 +1,82 @@
+/**
+ * How to start a program inside a network namespace: a command line of util-linux's small programs, each of which replaces
+ * itself by the next, so that any spawner can use it (`child_process`, a shell, another process on the same machine).
+ */
+import type { NetworkNamespace } from "./network-namespace.ts";
+
+/** A file or directory that a program sees in place of another. */
+export interface BindMount {
+  /** Absolute path of what to show. */
+  readonly source: string;
+  /** Absolute path, existing, where it is shown. */
+  readonly target: string;
+  readonly readOnly?: boolean;
+}
+
+/** What to run, and where. */
+export interface NamespaceCommandOptions {
+  /** The namespace, or the path of one (`/proc/PID/ns/net`, `/proc/PID/fd/N`). */
+  readonly netns: Pick<NetworkNamespace, "path"> | string;
+  /** The program and its arguments. */
+  readonly argv: readonly string[];
+  /** Files of a private mount namespace, for example `/etc/resolv.conf`. */
+  readonly mounts?: readonly BindMount[];
+  /** Hostname in a UTS namespace of its own. */
+  readonly hostname?: string;
+  /** Working directory. */
+  readonly directory?: string;
+  /**
+   * A process namespace of its own: the program's children die with it, and it sees only them. A small init is process 1,
+   * so the program's signal handling is the usual one. Default false.
+   */
+  readonly privateProcesses?: boolean;
+}
+
+/** A command line for `spawn`. */
+export interface NamespaceCommand {
+  readonly command: string;
+  readonly args: string[];
+}
+
+// Process 1 of a process namespace ignores signals without a handler and must reap orphans; a shell that waits does both.
+// The program keeps standard input (a background job of a shell would read /dev/null), through descriptor 9.
+const INIT =
+  'exec 9<&0; "$@" <&9 9<&- & main=$!; exec 9<&-; trap "kill -TERM $main" TERM; trap "kill -INT $main" INT; ' +
+  "while :; do wait $main; status=$?; kill -0 $main 2>/dev/null || exit $status; done";
+
+/**
+ * The command line that runs a program in a network namespace. The program is killed when the process that spawned it
+ * dies, even by SIGKILL. Spawn it with `detached: true` for a process group of its own, and signal that group
+ * (`process.kill(-pid, "SIGTERM")`): with `privateProcesses` the spawned process is only the keeper of the namespace and
+ * ignores everything but SIGKILL, which ends all.
+ *
+ * Its exit code is the program's; with `privateProcesses` a program killed by signal N gives 128 + N.
+ */
+export function namespaceCommand(options: NamespaceCommandOptions): NamespaceCommand {
+  const path = typeof options.netns === "string" ? options.netns : options.netns.path;
+  const mounts = options.mounts ?? [];
+  const { hostname, privateProcesses = false } = options;
+  if (options.argv.length === 0) throw new RangeError("argv is empty; name the program to run");
+  const args = ["--pdeathsig", "KILL", "--", "nsenter", `--net=${path}`];
+  if (options.directory !== undefined) args.push(`--wdns=${options.directory}`);
+  args.push("--");
+  const steps: string[] = [];
+  const parameters: string[] = [];
+  for (const mount of mounts) {
+    steps.push('mount --bind "$1" "$2"');
+    if (mount.readOnly === true) steps.push('mount -o remount,bind,ro "$2"');
+    steps.push("shift 2");
+    parameters.push(mount.source, mount.target);
+  }
+  if (hostname !== undefined) {
+    steps.push('echo "$1" > /proc/sys/kernel/hostname', "shift");
+    parameters.push(hostname);
+  }
+  if (steps.length === 0 && !privateProcesses) return { command: "setpriv", args: [...args, ...options.argv] };
+  args.push("unshare", "--mount", "--propagation", "private");
+  if (hostname !== undefined) args.push("--uts");
+  if (privateProcesses) args.push("--pid", "--fork", "--kill-child", "--mount-proc");
+  const script = [...steps.map((step) => `${step} || exit 126`), privateProcesses ? INIT : 'exec "$@"'].join("\n");
+  args.push("--", "/bin/sh", "-c", script, "namespace", ...parameters, ...options.argv);
+  return { command: "setpriv", args };
+}
