@@ -1,1 +1,3 @@
-export {};
+import { main } from "portolan";
+
+process.exitCode = await main(["up", ...process.argv.slice(2)]);
