@@ -1,0 +1,37 @@
+import { Control } from "./generated/layout";
+import { Tables } from "./maps/tables";
+
+/**
+ * Seeded multiply-xorshift hashes. Map indices come from the high half and tags from the low bits; each use has constants of its
+ * own, since two maps that share a hash leave whole buckets empty.
+ */
+export class Hash {
+  @inline static get seed(): u64 {
+    return load<u64>(changetype<usize>(Tables.control), offsetof<Control>("seedLow"));
+  }
+
+  /** Of a connection tuple. IPv4 has zero high words, whose multiplications cost next to nothing. */
+  @inline static tuple(
+    sourceHigh: u64,
+    sourceLow: u64,
+    destinationHigh: u64,
+    destinationLow: u64,
+    ports: u32,
+    meta: u32,
+  ): u64 {
+    let h = (sourceLow + sourceHigh * 0x9e3779b97f4a7c15 + Hash.seed) * 0xbf58476d1ce4e5b9;
+    h ^= h >> 32;
+    h = (h + destinationLow + destinationHigh * 0xc2b2ae3d27d4eb4f) * 0x94d049bb133111eb;
+    h ^= h >> 29;
+    h = (h + (<u64>ports | ((<u64>meta) << 32))) * 0xff51afd7ed558ccd;
+    return h ^ (h >> 32);
+  }
+
+  /** Of an address and one further word. */
+  @inline static address(high: u64, low: u64, word: u64): u64 {
+    let h = (low + high * 0xd6e8feb86659fd93 + Hash.seed) * 0xa0761d6478bd642f;
+    h ^= h >> 32;
+    h = (h + word) * 0xe7037ed1a0b428db;
+    return h ^ (h >> 32);
+  }
+}
