@@ -3,6 +3,8 @@
  *
  * @packageDocumentation
  */
+export * from "./schema/kinds.ts";
+export * from "./schema/schema.ts";
 export * from "./types/meta.ts";
 export * from "./types/resources.ts";
 export * from "./types/service.ts";

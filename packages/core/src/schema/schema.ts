@@ -27,4 +27,9 @@ export interface Schema {
   readonly patchMergeKey?: string;
   /** Protobuf field number in the containing message. */
   readonly protobuf?: number;
+  /**
+   * Set where a Go struct embeds another: JSON shows the inner fields beside the outer ones, protobuf nests them in a message of
+   * this number, within which `protobuf` counts.
+   */
+  readonly protobufEmbedding?: number;
 }
