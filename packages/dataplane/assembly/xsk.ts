@@ -14,7 +14,7 @@ import { Descriptors } from "./descriptors";
  *     pool.owners     one byte per frame: who may touch it
  *
  *     pool   0 umem       4 frames     8 free      12 freeCount  16 owners      20 ports   24 hand     28 ringMask
- *           32 kicks     36 kickCount 40 fullDrops 44 …
+ *           32 kicks     36 kickCount 40 fullDrops 44 host       48 …
  *     port   0 rxProd     4 rxCons     8 rxRing    12 txProd     16 txCons      20 txRing
  *           24 fillProd  28 fillCons  32 fillRing  36 completionProd  40 completionCons  44 completionRing
  *           48 fillTarget 52 open     56 kicked    60 …
@@ -35,6 +35,7 @@ class Pool {
   kicks: u32;
   kickCount: u32;
   fullDrops: u32;
+  host: u32;
 }
 
 @unmanaged
@@ -154,9 +155,10 @@ export function xskBlockSize(ports: u32, frames: u32): u32 {
  * Lays out an empty block: all frames free, all ports closed.
  *
  * @param ringSize entries of every ring, a power of two
+ * @param host port of the node's own stack, to which its frames return when their verdict is PASS; none for dropping them
  * @returns false when there are more ports than an owner byte can name
  */
-export function xskCreate(base: u32, umem: u32, frames: u32, ports: u32, ringSize: u32): bool {
+export function xskCreate(base: u32, umem: u32, frames: u32, ports: u32, ringSize: u32, host: u32): bool {
   if (ports > PORT_LIMIT) return false;
   memory.fill(<usize>base, 0, <usize>xskBlockSize(ports, frames));
   const pool = Xsk.pool(base);
@@ -164,6 +166,7 @@ export function xskCreate(base: u32, umem: u32, frames: u32, ports: u32, ringSiz
   pool.frames = frames;
   pool.ports = ports;
   pool.ringMask = ringSize - 1;
+  pool.host = host;
   pool.kicks = base + POOL_SIZE + ports * PORT_SIZE;
   pool.free = pool.kicks + ports * 4;
   pool.owners = pool.free + frames * 4;
@@ -252,7 +255,18 @@ export function xskTransmit(base: u32, count: u32): u32 {
   for (let i: u32 = 0; i < count; i++) {
     const verdict = Descriptors.verdict(i);
     const address = Descriptors.frame(i);
-    if (verdict == Verdict.TX || verdict == Verdict.REDIRECT) {
+    if (verdict == Verdict.PASS && Descriptors.ingress(i) == pool.host) {
+      // The node speaks to itself through its port: back to whom it came from, in both senses.
+      const f = <usize>address;
+      const macLow = load<u32>(f, 6);
+      const macHigh = load<u16>(f, 10);
+      store<u32>(f, load<u32>(f), 6);
+      store<u16>(f, load<u16>(f, 4), 10);
+      store<u32>(f, macLow);
+      store<u16>(f, macHigh, 4);
+      if (Xsk.send(pool, base, pool.host, address, Descriptors.length(i))) continue;
+      pool.fullDrops++;
+    } else if (verdict == Verdict.TX || verdict == Verdict.REDIRECT) {
       const index = verdict == Verdict.TX ? Descriptors.ingress(i) : Descriptors.egress(i);
       if (Xsk.send(pool, base, index, address, Descriptors.length(i))) continue;
       pool.fullDrops++;

@@ -88,6 +88,11 @@ export function generateLayout() {
     for (const [key, value] of Object.entries(values)) host.push(`  ${key}: ${value},`);
     host.push("} as const;");
   }
+  const reasons = Object.keys(enumerations.Reason.values).filter((key) => key !== "NONE");
+  host.push("", "/** Names of `Reason` in the public API. */", "export type ReasonName =");
+  host.push(
+    ...reasons.map((key, i) => `  | "${key.toLowerCase().replaceAll("_", "-")}"${i === reasons.length - 1 ? ";" : ""}`),
+  );
   drawings.push("## Structures");
   for (const [name, structure] of Object.entries(structures)) {
     const placed = place(name, structure);
