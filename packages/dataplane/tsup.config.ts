@@ -1,10 +1,10 @@
 import { defineConfig } from "tsup";
 import { base } from "../../tsup.base.ts";
 
-// Nothing is cleaned: `codegen` has put the module into dist before this runs.
+// What `codegen` and `tsc` have put into dist stays.
 export default defineConfig({
   ...base,
   entry: ["src/index.ts", "src/index.workerd.ts"],
   platform: "neutral",
-  clean: false,
+  clean: ["!**/*.d.ts", "!**/*.d.ts.map", "!**/*.wasm"],
 });

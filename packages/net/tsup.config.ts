@@ -1,4 +1,5 @@
 import { defineConfig } from "tsup";
 import { base } from "../../tsup.base.ts";
 
-export default defineConfig({ ...base, platform: "neutral" });
+// What `tsc` has put into dist stays.
+export default defineConfig({ ...base, platform: "neutral", clean: ["!**/*.d.ts", "!**/*.d.ts.map"] });
