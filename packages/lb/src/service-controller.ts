@@ -1,4 +1,5 @@
 import {
+  createExponentialRateLimiter,
   createWorkQueue,
   type EventRecorder,
   type InformerFactory,
@@ -89,9 +90,10 @@ export function createServiceController(options: ServiceControllerOptions): Serv
   const services = informers.informer<Service>(resources.services);
   const nodes = informers.informer<Node>(resources.nodes);
   const queue = createWorkQueue({
-    name: "service",
-    baseDelay: options.backoff?.base ?? 5_000,
-    maxDelay: options.backoff?.max ?? 300_000,
+    rateLimiter: createExponentialRateLimiter({
+      initial: options.backoff?.base ?? 5_000,
+      maximum: options.backoff?.max ?? 300_000,
+    }),
   });
   /** Which provider and UID a key was last given to: a Service that was deleted and made anew has another UID. */
   const owners = new Map<string, { provider: LoadBalancerProvider; key: ServiceKey }>();
@@ -107,11 +109,15 @@ export function createServiceController(options: ServiceControllerOptions): Serv
       .sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  function event(service: Service, type: "Normal" | "Warning", reason: string, message: string): void {
+    events.event(service, type, reason, message, resources.services);
+  }
+
   function context(service: Service, signal: AbortSignal): CallContext {
     return {
       signal,
       now,
-      report: (type, reason, message) => events.event(service, type, reason, message),
+      report: (type, reason, message) => event(service, type, reason, message),
     };
   }
 
@@ -170,7 +176,7 @@ export function createServiceController(options: ServiceControllerOptions): Serv
   async function cleanUp(service: Service, signal: AbortSignal): Promise<void> {
     const provider =
       owners.get(keyOf(service))?.provider ?? providers.find((each) => each.claim(service) !== "not-mine");
-    events.event(service, "Normal", "DeletingLoadBalancer", "Deleting load balancer");
+    event(service, "Normal", "DeletingLoadBalancer", "Deleting load balancer");
     // Asked even when nothing seems to exist: leftovers of a half-done creation are found by their marks.
     if (provider !== undefined) await provider.destroy(context(service, signal), identity(service));
     else for (const each of providers) await each.destroy(context(service, signal), identity(service));
@@ -187,7 +193,7 @@ export function createServiceController(options: ServiceControllerOptions): Serv
         : service,
       false,
     );
-    events.event(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer");
+    event(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer");
   }
 
   async function ensure(
@@ -200,12 +206,12 @@ export function createServiceController(options: ServiceControllerOptions): Serv
     if (errors.length > 0) throw new ProviderError("UserConfig", errors.map((entry) => entry.message).join("; "));
     const first = !hasFinalizer(service);
     if (first) {
-      events.event(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer");
+      event(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer");
       await setFinalizer(service, true);
     }
     const targetNodes = targets();
     if (targetNodes.length === 0) {
-      events.event(service, "Warning", "UnAvailableLoadBalancer", "There are no available nodes for LoadBalancer");
+      event(service, "Warning", "UnAvailableLoadBalancer", "There are no available nodes for LoadBalancer");
     }
     const call = context(service, signal);
     const observed = await provider.observe(call, identity(service));
@@ -221,7 +227,7 @@ export function createServiceController(options: ServiceControllerOptions): Serv
     const conditions = condition(current, outcome.ingress.length > 0, "Provisioned", `served by ${provider.id}`);
     await writeStatus(current, outcome.ingress, [...conditions, ...(outcome.conditions ?? [])]);
     if (first || told.has(key) || plan.changes.length > 0) {
-      events.event(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer");
+      event(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer");
     }
     told.delete(key);
     return outcome.requeueAfter;
@@ -253,7 +259,7 @@ export function createServiceController(options: ServiceControllerOptions): Serv
       const message = (error as Error).message;
       if (told.get(key) !== message) {
         told.set(key, message);
-        events.event(
+        event(
           service,
           "Warning",
           "SyncLoadBalancerFailed",
