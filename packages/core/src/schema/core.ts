@@ -10,6 +10,7 @@ import {
   microTime,
   nested,
   object,
+  pointer,
   quantities,
   string,
   stringMap,
@@ -32,13 +33,13 @@ export const configMap: Schema = kind(
   () => ({
     binaryData: bytesMap(3, "Values that are not UTF-8 text, as base64."),
     data: stringMap(2, "Values that are text."),
-    immutable: boolean(4, "The values cannot be changed any more."),
+    immutable: pointer(boolean(4, "The values cannot be changed any more.")),
   }),
 );
 
 export const secret: Schema = kind(`${prefix}Secret`, "Secret holds confidential values.", () => ({
   data: bytesMap(2, "Values, as base64."),
-  immutable: boolean(5, "The values cannot be changed any more."),
+  immutable: pointer(boolean(5, "The values cannot be changed any more.")),
   stringData: stringMap(4, "Values as text; written into `data` and never read back."),
   type: string(3, "What the Secret is for."),
 }));
@@ -47,7 +48,7 @@ export const serviceAccount: Schema = kind(
   `${prefix}ServiceAccount`,
   "ServiceAccount is an identity for Pods.",
   () => ({
-    automountServiceAccountToken: boolean(4, "Mount a token into Pods."),
+    automountServiceAccountToken: pointer(boolean(4, "Mount a token into Pods.")),
     imagePullSecrets: list(3, localObjectReference, "Secrets with which images are pulled."),
     secrets: keyedList(2, objectReference, ["name"], "Secrets that Pods may use."),
   }),

@@ -1,5 +1,5 @@
 import { kind, protocol } from "./meta.ts";
-import { boolean, int32, list, nested, object, oneOf, string, stringMap, strings } from "./notation.ts";
+import { boolean, int32, list, nested, object, oneOf, pointer, string, stringMap, strings } from "./notation.ts";
 import { objectReference } from "./reference.ts";
 import type { Schema } from "./schema.ts";
 
@@ -10,12 +10,14 @@ const endpointConditions = object(
   `${prefix}EndpointConditions`,
   "EndpointConditions says in which state an endpoint is.",
   () => ({
-    ready: boolean(
-      1,
-      "The endpoint takes traffic; false while it terminates, unless the Service publishes addresses that are not ready.",
+    ready: pointer(
+      boolean(
+        1,
+        "The endpoint takes traffic; false while it terminates, unless the Service publishes addresses that are not ready.",
+      ),
     ),
-    serving: boolean(2, "The endpoint answers, whether it terminates or not."),
-    terminating: boolean(3, "The endpoint is being shut down."),
+    serving: pointer(boolean(2, "The endpoint answers, whether it terminates or not.")),
+    terminating: pointer(boolean(3, "The endpoint is being shut down.")),
   }),
 );
 
@@ -52,10 +54,10 @@ const endpoint = object(
     conditions: nested(2, endpointConditions, "State of the endpoint."),
     deprecatedTopology: stringMap(5, "Topology that older versions kept; only converted, never written."),
     hints: nested(8, endpointHints, "Who should use the endpoint."),
-    hostname: string(3, "Host name of the endpoint, by which DNS tells it apart from the others."),
-    nodeName: string(6, "Node on which the endpoint runs."),
+    hostname: pointer(string(3, "Host name of the endpoint, by which DNS tells it apart from the others.")),
+    nodeName: pointer(string(6, "Node on which the endpoint runs.")),
     targetRef: nested(4, objectReference, "Object behind the endpoint, most often a Pod."),
-    zone: string(7, "Zone in which the endpoint runs."),
+    zone: pointer(string(7, "Zone in which the endpoint runs.")),
   }),
   { required: ["addresses"] },
 );
@@ -64,10 +66,10 @@ const endpointPort = object(
   `${prefix}EndpointPort`,
   "EndpointPort is one port of all endpoints of a slice.",
   () => ({
-    appProtocol: string(4, "Protocol spoken over the port, as a hint."),
-    name: string(1, "Name of the port, the same as in the Service; empty for a port without a name."),
-    port: int32(3, "Port of the endpoints; not given when it is up to the reader."),
-    protocol: protocol(2, "IP protocol of the port; TCP unless given."),
+    appProtocol: pointer(string(4, "Protocol spoken over the port, as a hint.")),
+    name: pointer(string(1, "Name of the port, the same as in the Service; empty for a port without a name.")),
+    port: pointer(int32(3, "Port of the endpoints; not given when it is up to the reader.")),
+    protocol: pointer(protocol(2, "IP protocol of the port; TCP unless given.")),
   }),
   { atomic: true },
 );

@@ -9,6 +9,7 @@ import {
   nested,
   object,
   oneOf,
+  pointer,
   string,
   stringMap,
   strings,
@@ -24,8 +25,8 @@ const ownerReference = object(
   "OwnerReference names an object in the same namespace, or a cluster-scoped one, on which this object depends.",
   () => ({
     apiVersion: string(5, "API version of the owner."),
-    blockOwnerDeletion: boolean(7, "With foreground deletion the owner stays until this object is gone."),
-    controller: boolean(6, "The owner is the managing controller."),
+    blockOwnerDeletion: pointer(boolean(7, "With foreground deletion the owner stays until this object is gone.")),
+    controller: pointer(boolean(6, "The owner is the managing controller.")),
     kind: string(1, "Kind of the owner."),
     name: string(3, "Name of the owner."),
     uid: string(4, "UID of the owner."),
@@ -54,7 +55,7 @@ export const objectMeta: Schema = object(
   () => ({
     annotations: stringMap(12, "Free-form keys and values for tools; not used to select objects."),
     creationTimestamp: time(8, "When the server created the object. Set by the server."),
-    deletionGracePeriodSeconds: int64(10, "Seconds the object may take to end gracefully. Set by the server."),
+    deletionGracePeriodSeconds: pointer(int64(10, "Seconds the object may take to end gracefully. Set by the server.")),
     deletionTimestamp: time(
       9,
       "When the object will be removed, once somebody has asked for its deletion. Set by the server.",
@@ -139,8 +140,8 @@ export function conditions(protobuf: number, description: string): Schema {
 }
 
 const preconditions = object(`${prefix}Preconditions`, "Preconditions must hold for a deletion to happen.", () => ({
-  resourceVersion: string(2, "The object must be at this version."),
-  uid: string(1, "The object must have this UID."),
+  resourceVersion: pointer(string(2, "The object must be at this version.")),
+  uid: pointer(string(1, "The object must have this UID.")),
 }));
 
 /** Body of a DELETE. */
@@ -150,11 +151,13 @@ export const deleteOptions: Schema = object(
   () => ({
     ...kindFields,
     dryRun: strings(5, "All: go through every stage, but change nothing."),
-    gracePeriodSeconds: int64(1, "Seconds to wait before the object is removed; zero removes it at once."),
-    ignoreStoreReadErrorWithClusterBreakingPotential: boolean(6, "Delete even what cannot be decoded from storage."),
-    orphanDependents: boolean(3, "Deprecated in favour of propagationPolicy."),
+    gracePeriodSeconds: pointer(int64(1, "Seconds to wait before the object is removed; zero removes it at once.")),
+    ignoreStoreReadErrorWithClusterBreakingPotential: pointer(
+      boolean(6, "Delete even what cannot be decoded from storage."),
+    ),
+    orphanDependents: pointer(boolean(3, "Deprecated in favour of propagationPolicy.")),
     preconditions: nested(2, preconditions, "What must hold for the deletion to happen."),
-    propagationPolicy: string(4, "What becomes of dependents: Orphan, Background or Foreground."),
+    propagationPolicy: pointer(string(4, "What becomes of dependents: Orphan, Background or Foreground.")),
   }),
 );
 

@@ -1,5 +1,17 @@
 import { conditions, kind, labelSelector, protocol } from "./meta.ts";
-import { embedded, type Fields, int32, intOrString, list, nested, object, oneOf, string, strings } from "./notation.ts";
+import {
+  embedded,
+  type Fields,
+  int32,
+  intOrString,
+  list,
+  nested,
+  object,
+  oneOf,
+  pointer,
+  string,
+  strings,
+} from "./notation.ts";
 import { typedLocalObjectReference } from "./reference.ts";
 import type { Schema } from "./schema.ts";
 
@@ -55,9 +67,9 @@ export const ipAddress: Schema = kind(
 );
 
 const networkPolicyPort = type("NetworkPolicyPort", "NetworkPolicyPort is a port, or a range of ports.", () => ({
-  endPort: int32(3, "Last port of a range that starts at `port`."),
-  port: intOrString(2, "Number or name of the port; all unless given."),
-  protocol: protocol(1, "IP protocol of the port; TCP unless given."),
+  endPort: pointer(int32(3, "Last port of a range that starts at `port`.")),
+  port: pointer(intOrString(2, "Number or name of the port; all unless given.")),
+  protocol: pointer(protocol(1, "IP protocol of the port; TCP unless given.")),
 }));
 
 const ipBlock = type(
@@ -129,7 +141,7 @@ const httpIngressPath = type(
   () => ({
     backend: nested(2, ingressBackend, "Where requests go."),
     path: string(1, "Path of the requests."),
-    pathType: oneOf(3, ["Exact", "ImplementationSpecific", "Prefix"], "How the path is compared."),
+    pathType: pointer(oneOf(3, ["Exact", "ImplementationSpecific", "Prefix"], "How the path is compared.")),
   }),
   ["pathType", "backend"],
 );
@@ -149,7 +161,7 @@ const ingressRuleValue = type("IngressRuleValue", "IngressRuleValue holds the ru
 
 const ingressSpec = type("IngressSpec", "IngressSpec says how traffic comes in.", () => ({
   defaultBackend: nested(1, ingressBackend, "Where requests go to which no rule applies."),
-  ingressClassName: string(4, "Class of the Ingress."),
+  ingressClassName: pointer(string(4, "Class of the Ingress.")),
   rules: list(
     3,
     type("IngressRule", "IngressRule holds the rules of a host.", () => ({
@@ -172,7 +184,7 @@ const ingressPortStatus = type(
   "IngressPortStatus",
   "IngressPortStatus is the state of one port.",
   () => ({
-    error: string(3, "What is wrong with the port."),
+    error: pointer(string(3, "What is wrong with the port.")),
     port: int32(1, "Port."),
     protocol: protocol(2, "Protocol."),
   }),
@@ -210,11 +222,11 @@ const ingressClassParametersReference = type(
   "IngressClassParametersReference",
   "IngressClassParametersReference names an object with settings.",
   () => ({
-    apiGroup: string(1, "Group of the object."),
+    apiGroup: pointer(string(1, "Group of the object.")),
     kind: string(2, "Kind of the object."),
     name: string(3, "Name of the object."),
-    namespace: string(5, "Namespace of the object."),
-    scope: string(4, "Cluster or Namespace."),
+    namespace: pointer(string(5, "Namespace of the object.")),
+    scope: pointer(string(4, "Cluster or Namespace.")),
   }),
   ["kind", "name"],
 );

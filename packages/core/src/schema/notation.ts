@@ -139,6 +139,11 @@ export function nested(protobuf: number, base: Schema, description?: string, opt
   return derive(base, description === undefined ? { protobuf, ...options } : { protobuf, description, ...options });
 }
 
+/** A field that is a pointer in Go: its zero value is kept apart from nothing. */
+export function pointer(schema: Schema): Schema {
+  return derive(schema, { explicit: true });
+}
+
 /** The same schema with other facts beside it; what is built lazily stays so and is built once for both. */
 export function derive(base: Schema, changes: Partial<Schema>): Schema {
   return Object.defineProperties(

@@ -12,6 +12,7 @@ import {
   nested,
   object,
   oneOf,
+  pointer,
   quantities,
   string,
   stringMap,
@@ -61,7 +62,7 @@ const keySelector = (of: string): (() => Fields) => {
   return () => ({
     key: string(2, "Key to take."),
     ...embedded(1, localObjectReference),
-    optional: boolean(3, `The ${of} or its key may be missing.`),
+    optional: pointer(boolean(3, `The ${of} or its key may be missing.`)),
   });
 };
 
@@ -70,7 +71,7 @@ const fileKeySelector = type(
   "FileKeySelector chooses a key of a file with variables.",
   () => ({
     key: string(3, "Key to take."),
-    optional: boolean(4, "The file or its key may be missing.", { default: false }),
+    optional: pointer(boolean(4, "The file or its key may be missing.", { default: false })),
     path: string(2, "Path of the file in the volume."),
     volumeName: string(1, "Name of the volume."),
   }),
@@ -114,7 +115,7 @@ const envVar = type(
 const envSource = (name: string, of: string): Schema =>
   type(name, `${name} takes all keys of a ${of} as variables.`, () => ({
     ...embedded(1, localObjectReference),
-    optional: boolean(2, `The ${of} may be missing.`),
+    optional: pointer(boolean(2, `The ${of} may be missing.`)),
   }));
 
 const envFromSource = type("EnvFromSource", "EnvFromSource is a set of variables.", () => ({
@@ -201,7 +202,7 @@ const tcpSocketAction = type(
 const grpcAction = type(
   "GRPCAction",
   "GRPCAction asks a gRPC health service.",
-  () => ({ port: int32(1, "Port of the service."), service: string(2, "Name to ask for.", { default: "" }) }),
+  () => ({ port: int32(1, "Port of the service."), service: pointer(string(2, "Name to ask for.", { default: "" })) }),
   ["port"],
 );
 
@@ -222,7 +223,7 @@ const probe = type("Probe", "Probe finds out whether a container is well.", () =
   initialDelaySeconds: int32(2, "Seconds before the first probe."),
   periodSeconds: int32(4, "Seconds between probes."),
   successThreshold: int32(5, "Successes in a row after which the probe has succeeded."),
-  terminationGracePeriodSeconds: int64(7, "Seconds the Pod has to end after a failure."),
+  terminationGracePeriodSeconds: pointer(int64(7, "Seconds the Pod has to end after a failure.")),
   timeoutSeconds: int32(3, "Seconds after which a probe fails."),
 }));
 
@@ -236,7 +237,7 @@ const lifecycleHandler = type("LifecycleHandler", "LifecycleHandler is what a ho
 const lifecycle = type("Lifecycle", "Lifecycle is what happens when a container starts and ends.", () => ({
   postStart: nested(1, lifecycleHandler, "After the start."),
   preStop: nested(2, lifecycleHandler, "Before the end."),
-  stopSignal: string(3, "Signal that ends the container."),
+  stopSignal: pointer(string(3, "Signal that ends the container.")),
 }));
 
 const capabilities = type("Capabilities", "Capabilities adds and drops POSIX capabilities.", () => ({
@@ -255,10 +256,10 @@ const windowsSecurityContextOptions = type(
   "WindowsSecurityContextOptions",
   "WindowsSecurityContextOptions holds settings for Windows.",
   () => ({
-    gmsaCredentialSpec: string(2, "GMSA credential spec."),
-    gmsaCredentialSpecName: string(1, "Name of the GMSA credential spec."),
-    hostProcess: boolean(4, "Run as a host process."),
-    runAsUserName: string(3, "User of the process."),
+    gmsaCredentialSpec: pointer(string(2, "GMSA credential spec.")),
+    gmsaCredentialSpecName: pointer(string(1, "Name of the GMSA credential spec.")),
+    hostProcess: pointer(boolean(4, "Run as a host process.")),
+    runAsUserName: pointer(string(3, "User of the process.")),
   }),
 );
 
@@ -267,7 +268,7 @@ const profile = (name: string): Schema =>
     name,
     `${name} chooses a security profile.`,
     () => ({
-      localhostProfile: string(2, "Profile of the node."),
+      localhostProfile: pointer(string(2, "Profile of the node.")),
       type: string(1, "Localhost, RuntimeDefault or Unconfined."),
     }),
     ["type"],
@@ -276,15 +277,15 @@ const seccompProfile = profile("SeccompProfile");
 const appArmorProfile = profile("AppArmorProfile");
 
 const securityContext = type("SecurityContext", "SecurityContext holds security settings of a container.", () => ({
-  allowPrivilegeEscalation: boolean(7, "The process may gain privileges."),
+  allowPrivilegeEscalation: pointer(boolean(7, "The process may gain privileges.")),
   appArmorProfile: nested(12, appArmorProfile, "AppArmor profile."),
   capabilities: nested(1, capabilities, "POSIX capabilities."),
-  privileged: boolean(2, "Run privileged."),
-  procMount: string(9, "Default or Unmasked."),
-  readOnlyRootFilesystem: boolean(6, "Mount the root file system read-only."),
-  runAsGroup: int64(8, "Group of the process."),
-  runAsNonRoot: boolean(5, "Refuse to run as root."),
-  runAsUser: int64(4, "User of the process."),
+  privileged: pointer(boolean(2, "Run privileged.")),
+  procMount: pointer(string(9, "Default or Unmasked.")),
+  readOnlyRootFilesystem: pointer(boolean(6, "Mount the root file system read-only.")),
+  runAsGroup: pointer(int64(8, "Group of the process.")),
+  runAsNonRoot: pointer(boolean(5, "Refuse to run as root.")),
+  runAsUser: pointer(int64(4, "User of the process.")),
   seLinuxOptions: nested(3, seLinuxOptions, "SELinux context."),
   seccompProfile: nested(11, seccompProfile, "Seccomp profile."),
   windowsOptions: nested(10, windowsSecurityContextOptions, "Settings for Windows."),
@@ -305,7 +306,7 @@ function containerFields(): Fields {
     readinessProbe: nested(11, probe, "Take the Pod out of Services when this fails."),
     resizePolicy: list(23, containerResizePolicy, "What happens when resources are resized."),
     resources: nested(8, resourceRequirements, "Resources that the container needs and may use."),
-    restartPolicy: string(24, "Restart policy of this container; Always makes an init container a sidecar."),
+    restartPolicy: pointer(string(24, "Restart policy of this container; Always makes an init container a sidecar.")),
     restartPolicyRules: list(25, containerRestartRule, "What follows which exit."),
     securityContext: nested(15, securityContext, "Security settings."),
     startupProbe: nested(22, probe, "Hold back the other probes until this succeeds."),
@@ -417,7 +418,7 @@ const toleration = type("Toleration", "Toleration lets a Pod run on nodes with a
   effect: string(4, "Effect of the taint; any unless given."),
   key: string(1, "Key of the taint; any unless given."),
   operator: string(2, "Exists, Equal, Lt or Gt."),
-  tolerationSeconds: int64(5, "Seconds for which NoExecute is tolerated."),
+  tolerationSeconds: pointer(int64(5, "Seconds for which NoExecute is tolerated.")),
   value: string(3, "Value of the taint."),
 }));
 
@@ -428,9 +429,9 @@ const topologySpreadConstraint = type(
     labelSelector: nested(4, labelSelector, "Labels of the Pods to count."),
     matchLabelKeys: strings(8, "Labels in which the Pods must agree with this one."),
     maxSkew: int32(1, "Largest difference that is allowed."),
-    minDomains: int32(5, "Least number of domains."),
-    nodeAffinityPolicy: string(6, "Honor or Ignore the Pod's node affinity."),
-    nodeTaintsPolicy: string(7, "Honor or Ignore taints."),
+    minDomains: pointer(int32(5, "Least number of domains.")),
+    nodeAffinityPolicy: pointer(string(6, "Honor or Ignore the Pod's node affinity.")),
+    nodeTaintsPolicy: pointer(string(7, "Honor or Ignore taints.")),
     topologyKey: string(2, "Label of nodes that tells the domains."),
     whenUnsatisfiable: string(3, "DoNotSchedule or ScheduleAnyway."),
   }),
@@ -451,16 +452,16 @@ const podSecurityContext = type(
   "PodSecurityContext holds security settings of all containers.",
   () => ({
     appArmorProfile: nested(11, appArmorProfile, "AppArmor profile."),
-    fsGroup: int64(5, "Group of volumes."),
-    fsGroupChangePolicy: string(9, "OnRootMismatch or Always."),
-    runAsGroup: int64(6, "Group of processes."),
-    runAsNonRoot: boolean(3, "Refuse to run as root."),
-    runAsUser: int64(2, "User of processes."),
-    seLinuxChangePolicy: string(13, "MountOption or Recursive."),
+    fsGroup: pointer(int64(5, "Group of volumes.")),
+    fsGroupChangePolicy: pointer(string(9, "OnRootMismatch or Always.")),
+    runAsGroup: pointer(int64(6, "Group of processes.")),
+    runAsNonRoot: pointer(boolean(3, "Refuse to run as root.")),
+    runAsUser: pointer(int64(2, "User of processes.")),
+    seLinuxChangePolicy: pointer(string(13, "MountOption or Recursive.")),
     seLinuxOptions: nested(1, seLinuxOptions, "SELinux context."),
     seccompProfile: nested(10, seccompProfile, "Seccomp profile."),
     supplementalGroups: integers(4, "int64", "Further groups of processes."),
-    supplementalGroupsPolicy: string(12, "Merge or Strict."),
+    supplementalGroupsPolicy: pointer(string(12, "Merge or Strict.")),
     sysctls: list(7, sysctl, "Kernel parameters."),
     windowsOptions: nested(8, windowsSecurityContextOptions, "Settings for Windows."),
   }),
@@ -475,7 +476,7 @@ const hostAlias = type(
 
 const podDNSConfigOption = type("PodDNSConfigOption", "PodDNSConfigOption is an option of the resolver.", () => ({
   name: string(1, "Name of the option."),
-  value: string(2, "Value of the option."),
+  value: pointer(string(2, "Value of the option.")),
 }));
 
 const podDNSConfig = type("PodDNSConfig", "PodDNSConfig adds to the resolver's configuration.", () => ({
@@ -492,8 +493,8 @@ const podResourceClaim = type(
   "PodResourceClaim is a resource claim of a Pod.",
   () => ({
     name: string(1, "Name within the Pod."),
-    resourceClaimName: string(3, "Claim to use."),
-    resourceClaimTemplateName: string(4, "Template of the claim."),
+    resourceClaimName: pointer(string(3, "Claim to use.")),
+    resourceClaimTemplateName: pointer(string(4, "Template of the claim.")),
   }),
   ["name"],
 );
@@ -502,7 +503,7 @@ const podSchedulingGroup = type(
   "PodSchedulingGroup",
   "PodSchedulingGroup names the group with which a Pod is scheduled.",
   () => ({
-    podGroupName: string(1, "Name of the group."),
+    podGroupName: pointer(string(1, "Name of the group.")),
   }),
 );
 
@@ -510,29 +511,31 @@ export const podSpec: Schema = type(
   "PodSpec",
   "PodSpec says what a Pod is to be.",
   () => ({
-    activeDeadlineSeconds: int64(5, "Seconds after which the Pod is ended."),
+    activeDeadlineSeconds: pointer(int64(5, "Seconds after which the Pod is ended.")),
     affinity: nested(18, affinity, "Where the Pod is to run."),
-    automountServiceAccountToken: boolean(21, "Mount a token of the service account."),
+    automountServiceAccountToken: pointer(boolean(21, "Mount a token of the service account.")),
     containers: keyedList(2, container, ["name"], "Containers of the Pod, at least one."),
     dnsConfig: nested(26, podDNSConfig, "Additions to the resolver's configuration."),
     dnsPolicy: oneOf(6, ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"], "Which resolver the Pod uses."),
-    enableServiceLinks: boolean(30, "Put addresses of Services into environment variables; true unless given."),
+    enableServiceLinks: pointer(
+      boolean(30, "Put addresses of Services into environment variables; true unless given."),
+    ),
     ephemeralContainers: keyedList(34, ephemeralContainer, ["name"], "Containers added to the running Pod."),
     hostAliases: keyedList(23, hostAlias, ["ip"], "Entries of the hosts file."),
     hostIPC: boolean(13, "Use the node's IPC namespace."),
     hostNetwork: boolean(11, "Use the node's network."),
     hostPID: boolean(12, "Use the node's process namespace."),
-    hostUsers: boolean(37, "Use the node's user namespace."),
+    hostUsers: pointer(boolean(37, "Use the node's user namespace.")),
     hostname: string(16, "Host name of the Pod."),
-    hostnameOverride: string(41, "Host name that the Pod itself sees, without effect on DNS."),
+    hostnameOverride: pointer(string(41, "Host name that the Pod itself sees, without effect on DNS.")),
     imagePullSecrets: keyedList(15, localObjectReference, ["name"], "Secrets with which images are pulled."),
     initContainers: keyedList(20, container, ["name"], "Containers that run, in order, before the others."),
     nodeName: string(10, "Node on which the Pod runs."),
     nodeSelector: stringMap(7, "Labels that the node must have.", { mapType: "atomic" }),
     os: nested(36, named("PodOS", "PodOS names an operating system."), "Operating system of the containers."),
     overhead: quantities(32, "Resources that running the Pod costs."),
-    preemptionPolicy: string(31, "Never or PreemptLowerPriority."),
-    priority: int32(25, "Priority of the Pod."),
+    preemptionPolicy: pointer(string(31, "Never or PreemptLowerPriority.")),
+    priority: pointer(int32(25, "Priority of the Pod.")),
     priorityClassName: string(24, "Priority class of the Pod."),
     readinessGates: list(
       28,
@@ -549,7 +552,7 @@ export const podSpec: Schema = type(
     }),
     resources: nested(40, resourceRequirements, "Resources of all containers together."),
     restartPolicy: oneOf(3, ["Always", "Never", "OnFailure"], "When containers are restarted."),
-    runtimeClassName: string(29, "Runtime class of the Pod."),
+    runtimeClassName: pointer(string(29, "Runtime class of the Pod.")),
     schedulerName: string(19, "Scheduler that places the Pod."),
     schedulingGates: keyedList(
       38,
@@ -561,10 +564,10 @@ export const podSpec: Schema = type(
     securityContext: nested(14, podSecurityContext, "Security settings of all containers."),
     serviceAccount: string(9, "Deprecated: older name of serviceAccountName."),
     serviceAccountName: string(8, "Service account of the Pod."),
-    setHostnameAsFQDN: boolean(35, "Use the fully qualified name as host name."),
-    shareProcessNamespace: boolean(27, "Let containers see each other's processes."),
+    setHostnameAsFQDN: pointer(boolean(35, "Use the fully qualified name as host name.")),
+    shareProcessNamespace: pointer(boolean(27, "Let containers see each other's processes.")),
     subdomain: string(17, "Subdomain of the Pod: the name of the headless Service under which it is found."),
-    terminationGracePeriodSeconds: int64(4, "Seconds the Pod has to end; 30 unless given."),
+    terminationGracePeriodSeconds: pointer(int64(4, "Seconds the Pod has to end; 30 unless given.")),
     tolerations: list(22, toleration, "Taints that the Pod tolerates."),
     topologySpreadConstraints: keyedList(
       33,
@@ -664,9 +667,9 @@ const containerStatus = type(
     ready: boolean(4, "The container is ready."),
     resources: nested(11, resourceRequirements, "Resources in force."),
     restartCount: int32(5, "How often the container was restarted."),
-    started: boolean(9, "The container has started."),
+    started: pointer(boolean(9, "The container has started.")),
     state: nested(2, containerState, "State of the container."),
-    stopSignal: string(15, "Signal that ends the container."),
+    stopSignal: pointer(string(15, "Signal that ends the container.")),
     user: nested(13, containerUser, "Identity of the first process."),
     volumeMounts: keyedList(12, volumeMountStatus, ["mountPath"], "State of mounts."),
   }),
@@ -694,7 +697,7 @@ const address = (name: string): Schema =>
 const podResourceClaimStatus = type(
   "PodResourceClaimStatus",
   "PodResourceClaimStatus is the state of a resource claim.",
-  () => ({ name: string(1, "Name within the Pod."), resourceClaimName: string(2, "Claim that was made.") }),
+  () => ({ name: string(1, "Name within the Pod."), resourceClaimName: pointer(string(2, "Claim that was made.")) }),
   ["name"],
 );
 

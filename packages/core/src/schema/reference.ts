@@ -1,4 +1,4 @@
-import { object, string } from "./notation.ts";
+import { object, pointer, string } from "./notation.ts";
 import type { Schema } from "./schema.ts";
 
 /** References of the core group to other objects (`k8s.io/api/core/v1`). */
@@ -30,7 +30,7 @@ export const typedLocalObjectReference: Schema = object(
   `${prefix}TypedLocalObjectReference`,
   "TypedLocalObjectReference names an object of any kind in the same namespace.",
   () => ({
-    apiGroup: string(1, "Group of the object; the core group unless given."),
+    apiGroup: pointer(string(1, "Group of the object; the core group unless given.")),
     kind: string(2, "Kind of the object."),
     name: string(3, "Name of the object."),
   }),
@@ -41,7 +41,7 @@ export const typedObjectReference: Schema = object(
   `${prefix}TypedObjectReference`,
   "TypedObjectReference names an object of any kind.",
   () => ({
-    apiGroup: string(1, "Group of the object; the core group unless given."),
+    apiGroup: pointer(string(1, "Group of the object; the core group unless given.")),
     kind: string(2, "Kind of the object."),
     name: string(3, "Name of the object."),
     namespace: string(4, "Namespace of the object."),

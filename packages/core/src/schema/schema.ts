@@ -28,6 +28,11 @@ export interface Schema {
   /** Protobuf field number in the containing message. */
   readonly protobuf?: number;
   /**
+   * Set where Go has a pointer: a zero, an empty string or `false` means something else than nothing there. Elsewhere the server
+   * drops them, and protobuf carries them without anybody having set them.
+   */
+  readonly explicit?: boolean;
+  /**
    * Set where a Go struct embeds another: JSON shows the inner fields beside the outer ones, protobuf nests them in a message of
    * this number, within which `protobuf` counts.
    */

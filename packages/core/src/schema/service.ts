@@ -8,6 +8,7 @@ import {
   nested,
   object,
   oneOf,
+  pointer,
   string,
   stringMap,
   strings,
@@ -22,9 +23,11 @@ const servicePort = object(
   `${prefix}ServicePort`,
   "ServicePort is one port of a Service.",
   () => ({
-    appProtocol: string(
-      6,
-      "Protocol spoken over the port, as a hint: an IANA service name, a name prefixed with kubernetes.io/ such as kubernetes.io/h2c, or a name with another domain as its prefix.",
+    appProtocol: pointer(
+      string(
+        6,
+        "Protocol spoken over the port, as a hint: an IANA service name, a name prefixed with kubernetes.io/ such as kubernetes.io/h2c, or a name with another domain as its prefix.",
+      ),
     ),
     name: string(
       1,
@@ -48,7 +51,9 @@ const clientIPConfig = object(
   `${prefix}ClientIPConfig`,
   "ClientIPConfig configures affinity by client address.",
   () => ({
-    timeoutSeconds: int32(1, "Seconds for which a client keeps its endpoint: 1 to 86400, and 10800 unless given."),
+    timeoutSeconds: pointer(
+      int32(1, "Seconds for which a client keeps its endpoint: 1 to 86400, and 10800 unless given."),
+    ),
   }),
 );
 
@@ -59,9 +64,11 @@ const sessionAffinityConfig = object(
 );
 
 const serviceSpec = object(`${prefix}ServiceSpec`, "ServiceSpec says what a Service is to be.", () => ({
-  allocateLoadBalancerNodePorts: boolean(
-    20,
-    "Whether ports of a LoadBalancer get node ports of themselves; true unless given. Only for type LoadBalancer; node ports that are asked for are given in any case.",
+  allocateLoadBalancerNodePorts: pointer(
+    boolean(
+      20,
+      "Whether ports of a LoadBalancer get node ports of themselves; true unless given. Only for type LoadBalancer; node ports that are asked for are given in any case.",
+    ),
   ),
   clusterIP: string(
     3,
@@ -88,23 +95,29 @@ const serviceSpec = object(`${prefix}ServiceSpec`, "ServiceSpec says what a Serv
     12,
     "Node port at which load balancers ask whether a node has endpoints; for type LoadBalancer with externalTrafficPolicy Local, allocated when not given, and fixed from then on.",
   ),
-  internalTrafficPolicy: oneOf(
-    22,
-    ["Cluster", "Local"],
-    "How traffic to the cluster address is spread: Cluster to all endpoints, Local to those of the client's node alone.",
+  internalTrafficPolicy: pointer(
+    oneOf(
+      22,
+      ["Cluster", "Local"],
+      "How traffic to the cluster address is spread: Cluster to all endpoints, Local to those of the client's node alone.",
+    ),
   ),
   ipFamilies: strings(
     19,
     "IP families of the Service in order of preference, IPv4 and IPv6; the second can be added and removed, the first not changed.",
   ),
-  ipFamilyPolicy: oneOf(
-    17,
-    ["PreferDualStack", "RequireDualStack", "SingleStack"],
-    "How many IP families the Service has: SingleStack one, PreferDualStack two where the cluster has them, RequireDualStack two or none at all.",
+  ipFamilyPolicy: pointer(
+    oneOf(
+      17,
+      ["PreferDualStack", "RequireDualStack", "SingleStack"],
+      "How many IP families the Service has: SingleStack one, PreferDualStack two where the cluster has them, RequireDualStack two or none at all.",
+    ),
   ),
-  loadBalancerClass: string(
-    21,
-    "Load balancer implementation that serves the Service; the default one unless given. Only for type LoadBalancer, and fixed once set.",
+  loadBalancerClass: pointer(
+    string(
+      21,
+      "Load balancer implementation that serves the Service; the default one unless given. Only for type LoadBalancer, and fixed once set.",
+    ),
   ),
   loadBalancerIP: string(
     8,
@@ -130,9 +143,11 @@ const serviceSpec = object(`${prefix}ServiceSpec`, "ServiceSpec says what a Serv
     "ClientIP keeps a client with the endpoint it had first; None, the default, does not.",
   ),
   sessionAffinityConfig: nested(14, sessionAffinityConfig, "Settings of session affinity."),
-  trafficDistribution: string(
-    23,
-    "Which endpoints to prefer: PreferSameZone those of the client's zone, PreferSameNode those of its node; PreferClose is an older name of PreferSameZone.",
+  trafficDistribution: pointer(
+    string(
+      23,
+      "Which endpoints to prefer: PreferSameZone those of the client's zone, PreferSameNode those of its node; PreferClose is an older name of PreferSameZone.",
+    ),
   ),
   type: oneOf(
     4,
@@ -145,7 +160,7 @@ const portStatus = object(
   `${prefix}PortStatus`,
   "PortStatus is the state of one port of a load balancer.",
   () => ({
-    error: string(3, "What is wrong with the port, in CamelCase."),
+    error: pointer(string(3, "What is wrong with the port, in CamelCase.")),
     port: int32(1, "Port of the Service."),
     protocol: protocol(2, "Protocol of the port."),
   }),
@@ -158,9 +173,11 @@ const loadBalancerIngress = object(
   () => ({
     hostname: string(2, "Name of the point, for load balancers known by name."),
     ip: string(1, "Address of the point, for load balancers known by address."),
-    ipMode: string(
-      3,
-      "VIP when packets reach the node with the load balancer's address as destination, Proxy when with the node's or Pod's.",
+    ipMode: pointer(
+      string(
+        3,
+        "VIP when packets reach the node with the load balancer's address as destination, Proxy when with the node's or Pod's.",
+      ),
     ),
     ports: list(4, portStatus, "State of every port of the Service."),
   }),
@@ -194,7 +211,7 @@ const endpointAddress = object(
   () => ({
     hostname: string(3, "Host name of the endpoint."),
     ip: string(1, "Address of the endpoint; neither loopback nor link-local."),
-    nodeName: string(4, "Node on which the endpoint runs."),
+    nodeName: pointer(string(4, "Node on which the endpoint runs.")),
     targetRef: nested(2, objectReference, "Object behind the endpoint, most often a Pod."),
   }),
   { required: ["ip"], atomic: true },
@@ -204,7 +221,7 @@ const endpointPort = object(
   `${prefix}EndpointPort`,
   "EndpointPort is one port behind a Service. Deprecated since v1.33.",
   () => ({
-    appProtocol: string(4, "Protocol spoken over the port, as a hint."),
+    appProtocol: pointer(string(4, "Protocol spoken over the port, as a hint.")),
     name: string(1, "Name of the port, the same as in the Service."),
     port: int32(2, "Port of the endpoint."),
     protocol: protocol(3, "IP protocol of the port; TCP unless given."),

@@ -9,6 +9,7 @@ import {
   list,
   nested,
   object,
+  pointer,
   quantities,
   quantity,
   string,
@@ -31,7 +32,7 @@ const keyToPath = source(
   "KeyToPath puts one key into a file.",
   () => ({
     key: string(1, "Key to put."),
-    mode: int32(3, "Mode bits of the file."),
+    mode: pointer(int32(3, "Mode bits of the file.")),
     path: string(2, "Path of the file in the volume."),
   }),
   ["key", "path"],
@@ -63,7 +64,7 @@ const downwardAPIVolumeFile = source(
   "DownwardAPIVolumeFile puts one field of the Pod into a file.",
   () => ({
     fieldRef: nested(2, objectFieldSelector, "Field of the Pod."),
-    mode: int32(4, "Mode bits of the file."),
+    mode: pointer(int32(4, "Mode bits of the file.")),
     path: string(1, "Path of the file in the volume."),
     resourceFieldRef: nested(3, resourceFieldSelector, "Limit or request of a container."),
   }),
@@ -92,9 +93,9 @@ const persistentVolumeClaimSpec = source(
     dataSourceRef: nested(8, typedObjectReference, "Object from which to fill the volume."),
     resources: nested(2, volumeResourceRequirements, "Size of the volume."),
     selector: nested(4, labelSelector, "Labels of acceptable volumes."),
-    storageClassName: string(5, "Storage class of the volume."),
-    volumeAttributesClassName: string(9, "Class of the volume's attributes."),
-    volumeMode: string(6, "Filesystem or Block."),
+    storageClassName: pointer(string(5, "Storage class of the volume.")),
+    volumeAttributesClassName: pointer(string(9, "Class of the volume's attributes.")),
+    volumeMode: pointer(string(6, "Filesystem or Block.")),
     volumeName: string(3, "Volume that backs the claim."),
   }),
 );
@@ -132,7 +133,7 @@ const persistentVolumeClaimStatus = source(
     allocatedResources: quantities(5, "Allocated resources."),
     capacity: quantities(3, "Size of the volume."),
     conditions: keyedList(4, persistentVolumeClaimCondition, ["type"], "Conditions of the claim."),
-    currentVolumeAttributesClassName: string(8, "Class of attributes in use."),
+    currentVolumeAttributesClassName: pointer(string(8, "Class of attributes in use.")),
     modifyVolumeStatus: nested(9, modifyVolumeStatus, "State of a change of attributes."),
     phase: string(1, "Pending, Bound or Lost."),
   }),
@@ -164,7 +165,7 @@ const persistentVolumeClaimTemplate = source(
 const secretProjection = source("SecretProjection", "SecretProjection puts a Secret into a projected volume.", () => ({
   items: list(2, keyToPath, "Keys to put; all unless given."),
   ...embedded(1, localObjectReference),
-  optional: boolean(4, "The Secret may be missing."),
+  optional: pointer(boolean(4, "The Secret may be missing.")),
 }));
 
 const configMapProjection = source(
@@ -173,7 +174,7 @@ const configMapProjection = source(
   () => ({
     items: list(2, keyToPath, "Keys to put; all unless given."),
     ...embedded(1, localObjectReference),
-    optional: boolean(4, "The ConfigMap may be missing."),
+    optional: pointer(boolean(4, "The ConfigMap may be missing.")),
   }),
 );
 
@@ -188,7 +189,7 @@ const serviceAccountTokenProjection = source(
   "ServiceAccountTokenProjection puts a token into a projected volume.",
   () => ({
     audience: string(1, "For whom the token is."),
-    expirationSeconds: int64(2, "Life of the token."),
+    expirationSeconds: pointer(int64(2, "Life of the token.")),
     path: string(3, "Path of the file in the volume."),
   }),
   ["path"],
@@ -200,9 +201,9 @@ const clusterTrustBundleProjection = source(
   () => ({
     labelSelector: nested(3, labelSelector, "Labels of the bundles."),
     name: string(1, "Name of one bundle."),
-    optional: boolean(5, "The bundle may be missing."),
+    optional: pointer(boolean(5, "The bundle may be missing.")),
     path: string(4, "Path of the file in the volume."),
-    signerName: string(2, "Signer of the bundles."),
+    signerName: pointer(string(2, "Signer of the bundles.")),
   }),
   ["path"],
 );
@@ -215,7 +216,7 @@ const podCertificateProjection = source(
     credentialBundlePath: string(4, "Path of key and certificates in one file."),
     keyPath: string(5, "Path of the key."),
     keyType: string(2, "Type of the key."),
-    maxExpirationSeconds: int32(3, "Longest life of the certificate."),
+    maxExpirationSeconds: pointer(int32(3, "Longest life of the certificate.")),
     signerName: string(1, "Signer to ask."),
     userAnnotations: stringMap(7, "Further information for the signer."),
   }),
@@ -259,7 +260,7 @@ const volumeSource = source("VolumeSource", "VolumeSource is what a volume holds
       "AzureDiskVolumeSource",
       "An Azure data disk.",
       () => ({
-        cachingMode: string(3, "None, ReadOnly or ReadWrite.", { default: "ReadWrite" }),
+        cachingMode: pointer(string(3, "None, ReadOnly or ReadWrite.", { default: "ReadWrite" })),
         diskName: string(1, "Name of the disk."),
         diskURI: string(2, "URI of the disk."),
         fsType: fsType(4, "ext4"),
@@ -319,10 +320,10 @@ const volumeSource = source("VolumeSource", "VolumeSource is what a volume holds
   configMap: nested(
     19,
     source("ConfigMapVolumeSource", "Keys of a ConfigMap as files.", () => ({
-      defaultMode: int32(3, "Mode bits of files."),
+      defaultMode: pointer(int32(3, "Mode bits of files.")),
       items: list(2, keyToPath, "Keys to put; all unless given."),
       ...embedded(1, localObjectReference),
-      optional: boolean(4, "The ConfigMap may be missing."),
+      optional: pointer(boolean(4, "The ConfigMap may be missing.")),
     })),
     "Keys of a ConfigMap as files.",
   ),
@@ -345,7 +346,7 @@ const volumeSource = source("VolumeSource", "VolumeSource is what a volume holds
   downwardAPI: nested(
     16,
     source("DownwardAPIVolumeSource", "Fields of the Pod as files.", () => ({
-      defaultMode: int32(2, "Mode bits of files."),
+      defaultMode: pointer(int32(2, "Mode bits of files.")),
       items: list(1, downwardAPIVolumeFile, "Files of the volume."),
     })),
     "Fields of the Pod as files.",
@@ -369,7 +370,7 @@ const volumeSource = source("VolumeSource", "VolumeSource is what a volume holds
     17,
     source("FCVolumeSource", "A Fibre Channel volume.", () => ({
       fsType: fsType(3),
-      lun: int32(2, "LUN."),
+      lun: pointer(int32(2, "LUN.")),
       readOnly: readOnly(4),
       targetWWNs: strings(1, "World wide names."),
       wwids: strings(5, "World wide identifiers."),
@@ -462,7 +463,7 @@ const volumeSource = source("VolumeSource", "VolumeSource is what a volume holds
         chapAuthDiscovery: boolean(8, "CHAP for discovery."),
         chapAuthSession: boolean(11, "CHAP for the session."),
         fsType: fsType(5),
-        initiatorName: string(12, "Name of the initiator."),
+        initiatorName: pointer(string(12, "Name of the initiator.")),
         iqn: string(2, "Qualified name of the target."),
         iscsiInterface: string(4, "Interface.", { default: "default" }),
         lun: int32(3, "LUN."),
@@ -522,7 +523,7 @@ const volumeSource = source("VolumeSource", "VolumeSource is what a volume holds
   projected: nested(
     26,
     source("ProjectedVolumeSource", "Several sources in one volume.", () => ({
-      defaultMode: int32(2, "Mode bits of files."),
+      defaultMode: pointer(int32(2, "Mode bits of files.")),
       sources: list(1, volumeProjection, "Sources of the volume."),
     })),
     "Several sources in one volume.",
@@ -587,9 +588,9 @@ const volumeSource = source("VolumeSource", "VolumeSource is what a volume holds
   secret: nested(
     6,
     source("SecretVolumeSource", "Keys of a Secret as files.", () => ({
-      defaultMode: int32(3, "Mode bits of files."),
+      defaultMode: pointer(int32(3, "Mode bits of files.")),
       items: list(2, keyToPath, "Keys to put; all unless given."),
-      optional: boolean(4, "The Secret may be missing."),
+      optional: pointer(boolean(4, "The Secret may be missing.")),
       secretName: string(1, "Name of the Secret."),
     })),
     "Keys of a Secret as files.",
@@ -634,10 +635,10 @@ export const volumeMount: Schema = source(
   "VolumeMount mounts a volume into a container.",
   () => ({
     mountPath: string(3, "Path in the container."),
-    mountPropagation: string(5, "None, HostToContainer or Bidirectional."),
+    mountPropagation: pointer(string(5, "None, HostToContainer or Bidirectional.")),
     name: string(1, "Name of the volume."),
     readOnly: boolean(2, "Mount read-only."),
-    recursiveReadOnly: string(7, "Disabled, IfPossible or Enabled."),
+    recursiveReadOnly: pointer(string(7, "Disabled, IfPossible or Enabled.")),
     subPath: string(4, "Path in the volume."),
     subPathExpr: string(6, "Path in the volume, with variables of the container."),
   }),
@@ -669,7 +670,7 @@ export const volumeMountStatus: Schema = source(
     mountPath: string(2, "Path in the container."),
     name: string(1, "Name of the mount."),
     readOnly: boolean(3, "Mounted read-only."),
-    recursiveReadOnly: string(4, "Disabled or Enabled."),
+    recursiveReadOnly: pointer(string(4, "Disabled or Enabled.")),
     volumeStatus: nested(5, volumeStatus, "State that depends on the type of volume."),
   }),
   ["name", "mountPath"],

@@ -11,6 +11,7 @@ import {
   nested,
   object,
   oneOf,
+  pointer,
   string,
   strings,
   time,
@@ -41,8 +42,8 @@ function conditionOf(reference: string, fields: Fields): Schema {
 
 const rollingUpdate = (name: string): Schema =>
   object(`${apps}${name}`, "How Pods are replaced bit by bit.", () => ({
-    maxSurge: intOrString(2, "How many Pods more than wanted there may be: a number or a percentage."),
-    maxUnavailable: intOrString(1, "How many Pods may be missing: a number or a percentage."),
+    maxSurge: pointer(intOrString(2, "How many Pods more than wanted there may be: a number or a percentage.")),
+    maxUnavailable: pointer(intOrString(1, "How many Pods may be missing: a number or a percentage.")),
   }));
 
 const deploymentStrategy = object(
@@ -60,9 +61,9 @@ const deploymentSpec = object(
   () => ({
     minReadySeconds: int32(5, "Seconds a Pod must be ready to count as available."),
     paused: boolean(7, "The Deployment is paused."),
-    progressDeadlineSeconds: int32(9, "Seconds without progress after which the Deployment has failed."),
-    replicas: int32(1, "How many Pods there are to be."),
-    revisionHistoryLimit: int32(6, "How many old ReplicaSets are kept."),
+    progressDeadlineSeconds: pointer(int32(9, "Seconds without progress after which the Deployment has failed.")),
+    replicas: pointer(int32(1, "How many Pods there are to be.")),
+    revisionHistoryLimit: pointer(int32(6, "How many old ReplicaSets are kept.")),
     selector: nested(2, labelSelector, "Labels of the Pods; they must be those of the template."),
     strategy: nested(4, deploymentStrategy, "How Pods are replaced.", { patchStrategy: "retainKeys" }),
     template: nested(3, podTemplateSpec, "Template of the Pods."),
@@ -79,12 +80,12 @@ const deploymentCondition = conditionOf(`${apps}DeploymentCondition`, {
 
 const deploymentStatus = object(`${apps}DeploymentStatus`, "DeploymentStatus is the state of a Deployment.", () => ({
   availableReplicas: int32(4, "Pods that are available."),
-  collisionCount: int32(8, "How often a name was taken."),
+  collisionCount: pointer(int32(8, "How often a name was taken.")),
   conditions: keyedList(6, deploymentCondition, ["type"], "Conditions of the Deployment."),
   observedGeneration: int64(1, "Generation that the controller has seen."),
   readyReplicas: int32(7, "Pods that are ready."),
   replicas: int32(2, "Pods that do not terminate."),
-  terminatingReplicas: int32(9, "Pods that terminate."),
+  terminatingReplicas: pointer(int32(9, "Pods that terminate.")),
   unavailableReplicas: int32(5, "Pods that are missing."),
   updatedReplicas: int32(3, "Pods of the current template."),
 }));
@@ -103,7 +104,7 @@ const replicaSetSpec = object(
   "ReplicaSetSpec says what a ReplicaSet is to be.",
   () => ({
     minReadySeconds: int32(4, "Seconds a Pod must be ready to count as available."),
-    replicas: int32(1, "How many Pods there are to be."),
+    replicas: pointer(int32(1, "How many Pods there are to be.")),
     selector: nested(2, labelSelector, "Labels of the Pods; they must be those of the template."),
     template: nested(3, podTemplateSpec, "Template of the Pods."),
   }),
@@ -120,7 +121,7 @@ const replicaSetStatus = object(
     observedGeneration: int64(3, "Generation that the controller has seen."),
     readyReplicas: int32(4, "Pods that are ready."),
     replicas: int32(1, "Pods that do not terminate."),
-    terminatingReplicas: int32(7, "Pods that terminate."),
+    terminatingReplicas: pointer(int32(7, "Pods that terminate.")),
   }),
   { required: ["replicas"] },
 );
@@ -137,8 +138,8 @@ const statefulSetUpdateStrategy = object(
     rollingUpdate: nested(
       2,
       object(`${apps}RollingUpdateStatefulSetStrategy`, "How Pods are replaced one by one.", () => ({
-        maxUnavailable: intOrString(2, "How many Pods may be missing: a number or a percentage."),
-        partition: int32(1, "Ordinal from which Pods are replaced."),
+        maxUnavailable: pointer(intOrString(2, "How many Pods may be missing: a number or a percentage.")),
+        partition: pointer(int32(1, "Ordinal from which Pods are replaced.")),
       })),
       "Settings of RollingUpdate.",
     ),
@@ -175,8 +176,8 @@ const statefulSetSpec = object(
       ["OrderedReady", "Parallel"],
       "OrderedReady starts Pods one after another, Parallel at once.",
     ),
-    replicas: int32(1, "How many Pods there are to be."),
-    revisionHistoryLimit: int32(8, "How many old revisions are kept."),
+    replicas: pointer(int32(1, "How many Pods there are to be.")),
+    revisionHistoryLimit: pointer(int32(8, "How many old revisions are kept.")),
     selector: nested(2, labelSelector, "Labels of the Pods; they must be those of the template."),
     serviceName: string(5, "Headless Service under which the Pods have their names.", { default: "" }),
     template: nested(3, podTemplateSpec, "Template of the Pods."),
@@ -191,7 +192,7 @@ const statefulSetStatus = object(
   "StatefulSetStatus is the state of a StatefulSet.",
   () => ({
     availableReplicas: int32(11, "Pods that are available."),
-    collisionCount: int32(9, "How often a name was taken."),
+    collisionCount: pointer(int32(9, "How often a name was taken.")),
     conditions: keyedList(
       10,
       conditionOf(`${apps}StatefulSetCondition`, {}),
@@ -232,7 +233,7 @@ const daemonSetSpec = object(
   "DaemonSetSpec says what a DaemonSet is to be.",
   () => ({
     minReadySeconds: int32(4, "Seconds a Pod must be ready to count as available."),
-    revisionHistoryLimit: int32(6, "How many old revisions are kept."),
+    revisionHistoryLimit: pointer(int32(6, "How many old revisions are kept.")),
     selector: nested(1, labelSelector, "Labels of the Pods; they must be those of the template."),
     template: nested(2, podTemplateSpec, "Template of the Pods."),
     updateStrategy: nested(3, daemonSetUpdateStrategy, "How Pods are replaced."),
@@ -244,7 +245,7 @@ const daemonSetStatus = object(
   `${apps}DaemonSetStatus`,
   "DaemonSetStatus is the state of a DaemonSet.",
   () => ({
-    collisionCount: int32(9, "How often a name was taken."),
+    collisionCount: pointer(int32(9, "How often a name was taken.")),
     conditions: keyedList(10, conditionOf(`${apps}DaemonSetCondition`, {}), ["type"], "Conditions of the DaemonSet."),
     currentNumberScheduled: int32(1, "Nodes that run a Pod and should."),
     desiredNumberScheduled: int32(3, "Nodes that should run a Pod."),
@@ -274,7 +275,7 @@ const podFailurePolicyRule = object(
         `${batch}PodFailurePolicyOnExitCodesRequirement`,
         "Exit codes to which a rule applies.",
         () => ({
-          containerName: string(1, "Container to look at; any unless given."),
+          containerName: pointer(string(1, "Container to look at; any unless given.")),
           operator: string(2, "In or NotIn."),
           values: integers(3, "int32", "Exit codes.", { listType: "set" }),
         }),
@@ -300,15 +301,15 @@ const jobSpec = object(
   `${batch}JobSpec`,
   "JobSpec says what a Job is to be.",
   () => ({
-    activeDeadlineSeconds: int64(3, "Seconds after which the Job is ended."),
-    backoffLimit: int32(7, "Failures after which the Job has failed."),
-    backoffLimitPerIndex: int32(12, "Failures after which an index has failed."),
-    completionMode: string(9, "NonIndexed or Indexed."),
-    completions: int32(2, "How many Pods must succeed."),
-    managedBy: string(15, "Controller that runs the Job."),
-    manualSelector: boolean(5, "The selector is the user's."),
-    maxFailedIndexes: int32(13, "Failed indexes after which the Job has failed."),
-    parallelism: int32(1, "How many Pods run at once."),
+    activeDeadlineSeconds: pointer(int64(3, "Seconds after which the Job is ended.")),
+    backoffLimit: pointer(int32(7, "Failures after which the Job has failed.")),
+    backoffLimitPerIndex: pointer(int32(12, "Failures after which an index has failed.")),
+    completionMode: pointer(string(9, "NonIndexed or Indexed.")),
+    completions: pointer(int32(2, "How many Pods must succeed.")),
+    managedBy: pointer(string(15, "Controller that runs the Job.")),
+    manualSelector: pointer(boolean(5, "The selector is the user's.")),
+    maxFailedIndexes: pointer(int32(13, "Failed indexes after which the Job has failed.")),
+    parallelism: pointer(int32(1, "How many Pods run at once.")),
     podFailurePolicy: nested(
       11,
       object(
@@ -319,7 +320,7 @@ const jobSpec = object(
       ),
       "What follows failures.",
     ),
-    podReplacementPolicy: string(14, "When a Pod is replaced: TerminatingOrFailed or Failed."),
+    podReplacementPolicy: pointer(string(14, "When a Pod is replaced: TerminatingOrFailed or Failed.")),
     selector: nested(4, labelSelector, "Labels of the Pods; the server sets it."),
     successPolicy: nested(
       16,
@@ -330,8 +331,8 @@ const jobSpec = object(
           rules: list(
             1,
             object(`${batch}SuccessPolicyRule`, "SuccessPolicyRule is one way to succeed.", () => ({
-              succeededCount: int32(2, "How many indexes must succeed."),
-              succeededIndexes: string(1, "Which indexes must succeed."),
+              succeededCount: pointer(int32(2, "How many indexes must succeed.")),
+              succeededIndexes: pointer(string(1, "Which indexes must succeed.")),
             })),
             "Rules, of which one must hold.",
           ),
@@ -340,9 +341,9 @@ const jobSpec = object(
       ),
       "When the Job has succeeded.",
     ),
-    suspend: boolean(10, "Run no Pods."),
+    suspend: pointer(boolean(10, "Run no Pods.")),
     template: nested(6, podTemplateSpec, "Template of the Pods."),
-    ttlSecondsAfterFinished: int32(8, "Seconds after its end at which the Job is deleted."),
+    ttlSecondsAfterFinished: pointer(int32(8, "Seconds after its end at which the Job is deleted.")),
   }),
   { required: ["template"] },
 );
@@ -360,11 +361,11 @@ const jobStatus = object(`${batch}JobStatus`, "JobStatus is the state of a Job."
   completionTime: time(3, "When the Job succeeded."),
   conditions: list(1, jobCondition, "Conditions of the Job.", { patchMergeKey: "type", patchStrategy: "merge" }),
   failed: int32(6, "Pods that have failed."),
-  failedIndexes: string(10, "Indexes that have failed."),
-  ready: int32(9, "Pods that are ready."),
+  failedIndexes: pointer(string(10, "Indexes that have failed.")),
+  ready: pointer(int32(9, "Pods that are ready.")),
   startTime: time(2, "When the Job started."),
   succeeded: int32(5, "Pods that have succeeded."),
-  terminating: int32(11, "Pods that terminate."),
+  terminating: pointer(int32(11, "Pods that terminate.")),
   uncountedTerminatedPods: nested(
     8,
     object(
