@@ -30,6 +30,7 @@ import { Maglev } from "./schedule";
 import { Trace } from "./trace";
 
 export { batchCapacity, frameSize, frameRoom } from "./descriptors";
+export * from "./xsk";
 
 /** Records that each batch looks at for expiry. */
 const COLLECT_PER_BATCH: u32 = 16;
