@@ -1,4 +1,8 @@
 import { defineConfig } from "tsup";
 import { base } from "../../tsup.base.ts";
 
-export default defineConfig({ ...base, platform: "node" });
+export default defineConfig({
+  ...base,
+  entry: ["src/index.ts", "src/testing/index.ts"],
+  platform: "node",
+});
