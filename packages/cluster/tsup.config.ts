@@ -1,4 +1,13 @@
 import { defineConfig } from "tsup";
 import { base } from "../../tsup.base.ts";
 
-export default defineConfig({ ...base, platform: "node" });
+const programs = ["commands", "mysql-responder", "network-responder", "relay"];
+
+export default defineConfig({
+  ...base,
+  platform: "node",
+  entry: {
+    index: "src/index.ts",
+    ...Object.fromEntries(programs.map((name) => [`programs/${name}`, `src/images/programs/${name}.ts`])),
+  },
+});

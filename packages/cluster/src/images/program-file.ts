@@ -1,4 +1,5 @@
-import { accessSync, constants, existsSync, mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -6,37 +7,33 @@ import { fileURLToPath } from "node:url";
 /** Names of the small Node programs that this package brings. */
 export type ProgramName = "commands" | "mysql-responder" | "network-responder" | "relay";
 
-let sourceDirectory: string | undefined;
 const fromSource = new Map<ProgramName, string>();
 
-/**
- * Path of one of this package's programs, to be run as `node PATH`. In the built package these are files beside the entry
- * point. When the package runs from its TypeScript source (tests), a Node that strips types runs the source; an older one
- * needs {@link prepareProgramsFromSource} first.
- */
-export function programFile(name: ProgramName): string {
-  const prepared = fromSource.get(name);
-  if (prepared !== undefined) return prepared;
-  const built = fileURLToPath(new URL(`./programs/${name}.js`, import.meta.url));
-  if (existsSync(built)) return built;
-  return fileURLToPath(new URL(`./programs/${name}.ts`, import.meta.url));
+interface Transformer {
+  transformSync(code: string, options: object): { readonly code: string };
 }
 
 /**
- * Only for running this package from source on a Node without type stripping: writes the programs as JavaScript to a temporary
- * directory, by the given transformer (`(code, fileName) → code`).
+ * Path of one of this package's programs, to be run as `node PATH`. In the built package these are files beside the entry
+ * point. From source (tests) the program is written as JavaScript to a temporary file, once a process.
  */
-export async function prepareProgramsFromSource(
-  transform: (code: string, fileName: string) => Promise<string>,
-): Promise<void> {
-  sourceDirectory ??= mkdtempSync(join(tmpdir(), "portolan-programs-"));
-  for (const name of ["commands", "mysql-responder", "network-responder", "relay"] as const) {
-    const source = fileURLToPath(new URL(`./programs/${name}.ts`, import.meta.url));
-    if (fromSource.has(name) || !existsSync(source)) continue;
-    const target = join(sourceDirectory, `${name}.mjs`);
-    writeFileSync(target, await transform(readFileSync(source, "utf8"), source));
-    fromSource.set(name, target);
-  }
+export function programFile(name: ProgramName): string {
+  const known = fromSource.get(name);
+  if (known !== undefined) return known;
+  if (!import.meta.url.endsWith(".ts")) return fileURLToPath(new URL(`./programs/${name}.js`, import.meta.url));
+  const source = fileURLToPath(new URL(`./programs/${name}.ts`, import.meta.url));
+  // A development dependency; the name in a variable keeps it out of the built package's dependencies.
+  const transformer = "esbuild";
+  const { transformSync } = createRequire(import.meta.url)(transformer) as Transformer;
+  const directory = mkdtempSync(join(tmpdir(), "portolan-program-"));
+  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+  const target = join(directory, `${name}.mjs`);
+  writeFileSync(
+    target,
+    transformSync(readFileSync(source, "utf8"), { loader: "ts", format: "esm", target: "es2022" }).code,
+  );
+  fromSource.set(name, target);
+  return target;
 }
 
 /** Absolute path of a program as a shell would find it, or undefined. `path` is a PATH variable. */

@@ -75,7 +75,7 @@ export function createDeploymentController(options: WorkloadControllerOptions): 
   function scaled(deployment: Deployment, replicaSet: ReplicaSet, from: number, to: number): void {
     if (from === to) return;
     const text = `Scaled ${to > from ? "up" : "down"} replica set ${replicaSet.metadata.name} from ${from} to ${to}`;
-    events?.event(deployment, "Normal", "ScalingReplicaSet", text);
+    events?.event(deployment, "Normal", "ScalingReplicaSet", text, resources.deployments);
   }
 
   async function change(deployment: Deployment, one: ReplicaSetChange): Promise<void> {

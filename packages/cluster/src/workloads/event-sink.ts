@@ -1,6 +1,12 @@
-import type { KubernetesObject } from "@portolan/core";
+import type { KubernetesObject, ResourceType } from "@portolan/core";
 
 /** Where controllers say what they did; an `EventRecorder` of `@portolan/client` is one. Never throws, never waits. */
 export interface EventSink {
-  event(object: KubernetesObject, type: "Normal" | "Warning", reason: string, message: string): void;
+  event(
+    object: KubernetesObject,
+    type: "Normal" | "Warning",
+    reason: string,
+    message: string,
+    resourceType?: ResourceType,
+  ): void;
 }

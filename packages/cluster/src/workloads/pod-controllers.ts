@@ -83,9 +83,9 @@ export function createJobController(options: WorkloadControllerOptions): Workloa
         const before = new Set(job.status?.conditions?.map((condition) => condition.type));
         for (const condition of (status as NonNullable<Job["status"]>).conditions ?? []) {
           if (before.has(condition.type)) continue;
-          if (condition.type === "Complete") events.event(job, "Normal", "Completed", "Job completed");
+          if (condition.type === "Complete") events.event(job, "Normal", "Completed", "Job completed", resources.jobs);
           if (condition.type === "Failed") {
-            events.event(job, "Warning", condition.reason ?? "Failed", condition.message ?? "");
+            events.event(job, "Warning", condition.reason ?? "Failed", condition.message ?? "", resources.jobs);
           }
         }
       },

@@ -231,7 +231,7 @@ export function createPodController<T extends Statused>(
           const { namespace, name = "", uid = "" } = created.metadata;
           if (pods.lister.get(namespace, name)?.metadata.uid !== uid) expectations.expectCreation(key, uid);
           const text = workload.createdMessage?.(object, created) ?? `Created pod: ${name}`;
-          events?.event(object, "Normal", "SuccessfulCreate", text);
+          events?.event(object, "Normal", "SuccessfulCreate", text, type);
         }),
       );
       const failed = results.find((result) => result.status === "rejected");
@@ -254,7 +254,7 @@ export function createPodController<T extends Statused>(
           throw error;
         }
         const text = workload.deletedMessage?.(object, pod) ?? `Deleted pod: ${pod.metadata.name}`;
-        events?.event(object, "Normal", "SuccessfulDelete", text);
+        events?.event(object, "Normal", "SuccessfulDelete", text, type);
       }),
     );
   }
@@ -281,14 +281,14 @@ export function createPodController<T extends Statused>(
       } catch (error) {
         thrown = error;
         failure = { reason: "FailedCreate", message: message(error) };
-        events?.event(object, "Warning", "FailedCreate", `Error creating: ${message(error)}`);
+        events?.event(object, "Warning", "FailedCreate", `Error creating: ${message(error)}`, type);
       }
       try {
         await deletePods(object, key, plan.delete, signal);
       } catch (error) {
         thrown = error;
         failure = { reason: "FailedDelete", message: message(error) };
-        events?.event(object, "Warning", "FailedDelete", `Error deleting: ${message(error)}`);
+        events?.event(object, "Warning", "FailedDelete", `Error deleting: ${message(error)}`, type);
       }
     }
     const status =
