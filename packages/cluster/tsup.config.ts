@@ -8,6 +8,7 @@ export default defineConfig({
   platform: "node",
   entry: {
     index: "src/index.ts",
+    "forwarder-worker": "src/netns/forwarder-worker.ts",
     ...Object.fromEntries(programs.map((name) => [`programs/${name}`, `src/images/programs/${name}.ts`])),
   },
 });

@@ -17,7 +17,7 @@ export { createNetworkNamespace, enterNetworkNamespace, type NetworkNamespace } 
 export { type Offloads, setOffloads } from "./offloads.ts";
 export { createPoller, type Poller } from "./poller.ts";
 export { type Capability, type NetworkCapabilities, probe } from "./probe.ts";
-export type { LinkInfo, LinkSettings, RouteSettings, Rtnetlink, VethEnd } from "./rtnetlink.ts";
+export type { LinkInfo, LinkSettings, RouteSettings, Rtnetlink, RuleSettings, VethEnd } from "./rtnetlink.ts";
 export { createTapDevice, type TapDevice } from "./tap.ts";
 export {
   createXdpSocket,

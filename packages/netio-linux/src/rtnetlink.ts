@@ -36,6 +36,8 @@ const RTM = {
   NEWROUTE: 24,
   DELROUTE: 25,
   NEWNEIGH: 28,
+  NEWRULE: 32,
+  DELRULE: 33,
 };
 const IFLA = {
   ADDRESS: 1,
@@ -74,7 +76,7 @@ export interface VethEnd {
   readonly mtu?: number;
 }
 
-/** A route of the main table. */
+/** A route. */
 export interface RouteSettings {
   /** `10.0.0.0/8`, `::/0`. */
   readonly destination: string;
@@ -84,6 +86,19 @@ export interface RouteSettings {
   readonly link: string;
   /** Preferred source address of local packets. */
   readonly source?: string;
+  /** Routing table, 1–252 or a well-known one (254 main, 255 local). Default 254. */
+  readonly table?: number;
+}
+
+/** A rule of the policy database: which routing table answers for a packet (ip-rule(8)). */
+export interface RuleSettings {
+  readonly family: "IPv4" | "IPv6";
+  /** Rules are asked in this order, from 0. */
+  readonly priority: number;
+  /** Routing table. */
+  readonly table: number;
+  /** Only packets that came in on this link; absent for all. `lo` means packets of local programs. */
+  readonly incomingLink?: string;
 }
 
 /** A link as the kernel lists it. */
@@ -114,6 +129,8 @@ export interface Rtnetlink {
   setRoute(route: RouteSettings): void;
   /** A missing route is no error. */
   deleteRoute(route: RouteSettings): void;
+  addRule(rule: RuleSettings): void;
+  deleteRule(rule: RuleSettings): void;
   /** Adds or replaces a permanent neighbour entry. */
   setNeighbour(link: string, address: string, mac: string): void;
   /** @throws {@link SystemCallError} `ERR_ENODEV` for an unknown name */
@@ -282,14 +299,15 @@ export function createRtnetlink(context: string): Rtnetlink {
   const routeRequest = (type: number, flags: number, route: RouteSettings): void => {
     const prefix = parsedPrefix(route.destination);
     const [RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC] = [1, 4, 5, 7];
-    const [TABLE_MAIN, PROTOCOL_STATIC, SCOPE_UNIVERSE, SCOPE_LINK, TYPE_UNICAST] = [254, 4, 0, 253, 1];
+    const TABLE_MAIN = 254;
+    const [PROTOCOL_STATIC, SCOPE_UNIVERSE, SCOPE_LINK, TYPE_UNICAST] = [4, 0, 253, 1];
     const scope = route.gateway === undefined && prefix.family === AF_INET ? SCOPE_LINK : SCOPE_UNIVERSE;
     const header = Buffer.from([
       prefix.family,
       prefix.length,
       0,
       0,
-      TABLE_MAIN,
+      route.table ?? TABLE_MAIN,
       PROTOCOL_STATIC,
       scope,
       TYPE_UNICAST,
@@ -304,6 +322,18 @@ export function createRtnetlink(context: string): Rtnetlink {
     if (route.source !== undefined) attributes.push(attribute(RTA_PREFSRC, parsedAddress(route.source).bytes));
     const call = type === RTM.NEWROUTE ? "RTM_NEWROUTE" : "RTM_DELROUTE";
     request(call, `route ${route.destination} on ${route.link}`, type, flags, [header, ...attributes]);
+  };
+
+  const ruleRequest = (type: number, flags: number, rule: RuleSettings): void => {
+    const [FRA_IIFNAME, FRA_PRIORITY, ACTION_TO_TABLE] = [3, 6, 1];
+    const header = Buffer.alloc(12);
+    header[0] = rule.family === "IPv4" ? AF_INET : AF_INET6;
+    header[4] = rule.table;
+    header[7] = ACTION_TO_TABLE;
+    const attributes = [u32(FRA_PRIORITY, rule.priority)];
+    if (rule.incomingLink !== undefined) attributes.push(text(FRA_IIFNAME, rule.incomingLink));
+    const call = type === RTM.NEWRULE ? "RTM_NEWRULE" : "RTM_DELRULE";
+    request(call, `rule ${rule.priority} for table ${rule.table}`, type, flags, [header, ...attributes]);
   };
 
   return {
@@ -365,6 +395,12 @@ export function createRtnetlink(context: string): Rtnetlink {
       } catch (error) {
         if (!(error instanceof SystemCallError && (error.errno === ESRCH || error.errno === ENODEV))) throw error;
       }
+    },
+    addRule(rule): void {
+      ruleRequest(RTM.NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule);
+    },
+    deleteRule(rule): void {
+      ruleRequest(RTM.DELRULE, 0, rule);
     },
     setNeighbour(link, address, mac): void {
       const { family, bytes } = parsedAddress(address);

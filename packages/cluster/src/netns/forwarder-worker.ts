@@ -1,0 +1,10 @@
+/** Entry of a forwarder's thread: enters the node's network namespace and forwards until told to close. */
+
+import { workerData } from "node:worker_threads";
+import { enterNetworkNamespace } from "@portolan/netio-linux";
+import { runForwarder } from "./forwarder.ts";
+import type { ForwarderData } from "./protocol.ts";
+
+const data = workerData as ForwarderData;
+enterNetworkNamespace(data.namespace);
+runForwarder(data);

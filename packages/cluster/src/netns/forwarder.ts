@@ -1,0 +1,276 @@
+/**
+ * A node's forwarder: one dataplane, and the AF_XDP ports of its node over the dataplane's own memory. Runs in a thread of its
+ * own and never returns to the event loop: a frame wakes the thread, and so does a request (by an eventfd).
+ *
+ * Linear memory of the dataplane, as used here:
+ *
+ * ```text
+ *  maps … │ frames (UMEM of all sockets) │ reserved: AF_XDP block (xsk.ts) │ rings of port 0 │ rings of port 1 │ …
+ * ```
+ */
+
+import { performance } from "node:perf_hooks";
+import { receiveMessageOnPort } from "node:worker_threads";
+import { createDataplane, type Dataplane } from "@portolan/dataplane";
+import { createPoller, createXdpSocket, ringMemorySize, wakeEventCounter, type XdpSocket } from "@portolan/netio-linux";
+import { announcementFrame } from "./announcement.ts";
+import type {
+  ForwarderCalls,
+  ForwarderCounters,
+  ForwarderData,
+  ForwarderPort,
+  ForwarderReply,
+  ForwarderRequest,
+} from "./protocol.ts";
+
+/** Ports of a node: uplink, host and pods. */
+const PORT_LIMIT = 112;
+/** Entries of each ring. A reader that is preempted for some milliseconds loses nothing up to here. */
+const RING_SIZE = 2048;
+/** Frames of a node, 2048 octets each. */
+const FRAMES = 16_384;
+/** Frames that wait in the kernel's hands for a port's next packets, by kind. */
+const FILL_TARGET = { uplink: 2048, host: 512, pod: 1024 } as const;
+/** Frames that are never lent to receive: what a batch holds while it is worked on, and what waits to be sent. */
+const SPARE_FRAMES = 4096;
+const HOST_PORT = 1;
+/** Looks at the rings in vain before the thread sleeps; a look costs about a hundred nanoseconds. */
+const IDLE_LOOKS = 64;
+const BATCHES_PER_REQUEST_CHECK = 32;
+/** Milliseconds. The thread wakes to age connections, and to notice that the process wants to end. */
+const LONGEST_SLEEP = 250;
+const LOCKED_OUT_SLEEP = 1;
+const KICK_ATTEMPTS = 16;
+
+interface OpenPort {
+  readonly spec: ForwarderPort;
+  readonly socket: XdpSocket;
+}
+
+/** Forwards until `close` is called. Returns when every socket is closed. */
+export function runForwarder(data: ForwarderData): void {
+  const forwarder = new Forwarder(data);
+  try {
+    forwarder.run();
+  } finally {
+    forwarder.shutDown();
+    data.port.close();
+  }
+}
+
+class Forwarder {
+  readonly #data: ForwarderData;
+  readonly #dataplane: Dataplane;
+  readonly #exports: Dataplane["exports"];
+  readonly #block: number;
+  readonly #rings: number;
+  readonly #words: Uint32Array;
+  readonly #bytes: Uint8Array;
+  readonly #ports = new Map<number, OpenPort>();
+  readonly #poller = createPoller();
+  readonly #wake: ReturnType<typeof wakeEventCounter>;
+  readonly #calls: { [Name in keyof ForwarderCalls]: (...parameters: Parameters<ForwarderCalls[Name]>) => unknown };
+  #lent = 0;
+  #frames = 0;
+  #batches = 0;
+  #closing = false;
+
+  constructor(data: ForwarderData) {
+    this.#data = data;
+    this.#wake = wakeEventCounter(data.wake);
+    const blockRoom = 256 * 1024;
+    this.#dataplane = createDataplane({
+      capacity: {
+        frames: FRAMES,
+        ports: PORT_LIMIT,
+        reserved: blockRoom + PORT_LIMIT * ringMemorySize(RING_SIZE),
+        maglevSlots: 262_144,
+        backends: 32_768,
+        prefixes: 4_096,
+      },
+    });
+    this.#exports = this.#dataplane.exports;
+    const { memory, reserved, frames } = this.#dataplane;
+    this.#words = new Uint32Array(memory.buffer);
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.#block = reserved.address;
+    this.#rings = reserved.address + blockRoom;
+    if (this.#exports.xskBlockSize(PORT_LIMIT, FRAMES) > blockRoom)
+      throw new RangeError("the AF_XDP block outgrew its room");
+    this.#exports.xskCreate(this.#block, frames.address, frames.count, PORT_LIMIT, RING_SIZE, HOST_PORT);
+    this.#poller.add(data.wake);
+    const dataplane = this.#dataplane;
+    this.#calls = {
+      configureNode: (node) => dataplane.configureNode(node),
+      setServicePort: (spec) => dataplane.setServicePort(spec),
+      removeServicePort: (id) => dataplane.removeServicePort(id),
+      replaceServicePorts: (specs) => dataplane.replaceServicePorts(specs),
+      flushUdp: (frontends, family, keep) => dataplane.flushUdp(frontends, family, keep),
+      openPort: (port) => this.#openPort(port),
+      closePort: (index) => this.#closePort(index),
+      setRoute: ({ prefix, port, mac }) =>
+        dataplane.setRoute(prefix, mac === undefined ? { port } : { port, nextHopMac: mac }),
+      removeRoute: (prefix) => dataplane.removeRoute(prefix),
+      announce: (address, port) => this.#announce(address, port),
+      withdraw: (address) => dataplane.removeRoute(address),
+      counters: () => this.#counters(),
+      connections: () => dataplane.connections(),
+      synchronize: () => undefined,
+      close: () => {
+        this.#closing = true;
+      },
+    };
+  }
+
+  run(): void {
+    const { xskReceive, xskTransmit } = this.#exports;
+    const block = this.#block;
+    const batch = this.#dataplane.batchCapacity;
+    let looks = 0;
+    let untilRequests = 0;
+    let locked = false;
+    this.#handleRequests();
+    while (!this.#closing) {
+      const count = xskReceive(block, batch);
+      if (count > 0) {
+        this.#dataplane.ingress(count, performance.now() / 1000);
+        this.#frames += count;
+        this.#batches++;
+        locked = xskTransmit(block, count) > 0 && !this.#kick();
+        looks = 0;
+        if (--untilRequests > 0) continue;
+      } else if (++looks < IDLE_LOOKS) {
+        continue;
+      }
+      untilRequests = BATCHES_PER_REQUEST_CHECK;
+      if (locked) locked = !this.#kick();
+      this.#poller.wait(count > 0 ? 0 : locked ? LOCKED_OUT_SLEEP : LONGEST_SLEEP);
+      if (this.#poller.isReady(this.#data.wake)) {
+        this.#wake.clear();
+        this.#handleRequests();
+      } else if (count === 0) {
+        this.#dataplane.tick(performance.now() / 1000);
+      }
+      looks = IDLE_LOOKS - 2;
+    }
+  }
+
+  shutDown(): void {
+    // The first socket registered the frames, and the others share them: it goes last.
+    for (const index of [...this.#ports.keys()].reverse()) this.#closePort(index);
+  }
+
+  /** Tells the kernel to send. @returns whether all went out */
+  #kick(): boolean {
+    const { xskKicks, xskKicked, xskPending, xskTransmit } = this.#exports;
+    const list = xskKicks(this.#block) >>> 2;
+    const count = xskTransmit(this.#block, 0);
+    let all = true;
+    for (let i = 0; i < count; i++) {
+      const index = this.#words[list + i]!;
+      const port = this.#ports.get(index);
+      if (port === undefined) continue;
+      let attempts = 0;
+      while (xskPending(this.#block, index) > 0 && ++attempts <= KICK_ATTEMPTS) port.socket.kick();
+      if (attempts > KICK_ATTEMPTS) all = false;
+    }
+    if (all) xskKicked(this.#block);
+    return all;
+  }
+
+  #handleRequests(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#data.port) as { message: ForwarderRequest } | undefined;
+      if (received === undefined) return;
+      const { id, call, arguments: parameters } = received.message;
+      let reply: ForwarderReply;
+      try {
+        const value = (this.#calls[call] as (...parameters: readonly unknown[]) => unknown)(...parameters);
+        if (id === 0) continue;
+        reply = { id, value };
+      } catch (thrown) {
+        const { name, message, code } = thrown as Error & { readonly code?: string };
+        reply = { id, error: { name, message: `${call}: ${message}`, ...(code === undefined ? {} : { code }) } };
+      }
+      this.#data.port.postMessage(reply);
+    }
+  }
+
+  #openPort(spec: ForwarderPort): void {
+    const { index, link } = spec;
+    if (index < 0 || index >= PORT_LIMIT || this.#ports.has(index)) throw new RangeError(`port ${index} is not free`);
+    const { memory, frames } = this.#dataplane;
+    const [first] = this.#ports.values();
+    const socket = createXdpSocket({
+      link,
+      frames: { memory, offset: frames.address, length: frames.length, frameSize: frames.size },
+      ringOffset: this.#rings + index * ringMemorySize(RING_SIZE),
+      ringSize: RING_SIZE,
+      ...(first === undefined ? {} : { shared: first.socket }),
+    });
+    try {
+      this.#dataplane.setPort(index, {
+        // The uplink answers ARP as a pod's port does: for its own addresses, and for those with a route to another port,
+        // which are the announced ones. As an `uplink` it would answer for every Service's address on every node at once.
+        kind: spec.kind === "uplink" ? "pod" : spec.kind,
+        proxyArp: spec.kind === "uplink",
+        mac: spec.mac,
+        mtu: spec.mtu,
+        addresses: spec.addresses,
+        ...(spec.peerMac === undefined ? {} : { peerMac: spec.peerMac }),
+      });
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+    const { rx, tx, fill, completion } = socket.rings;
+    const target = Math.max(64, Math.min(FILL_TARGET[spec.kind], FRAMES - SPARE_FRAMES - this.#lent));
+    this.#lent += target;
+    this.#words.set(
+      [...[rx, tx, fill, completion].flatMap((ring) => [ring.producer, ring.consumer, ring.entries]), target],
+      this.#exports.xskPort(this.#block, index) >>> 2,
+    );
+    this.#ports.set(index, { spec, socket });
+    this.#exports.xskOpen(this.#block, index);
+    this.#poller.add(socket.fd);
+  }
+
+  #closePort(index: number): void {
+    const port = this.#ports.get(index);
+    if (port === undefined) return;
+    this.#ports.delete(index);
+    this.#poller.remove(port.socket.fd);
+    this.#lent -= this.#words[(this.#exports.xskPort(this.#block, index) >>> 2) + 12]!;
+    this.#exports.xskClose(this.#block, index);
+    this.#dataplane.removePort(index);
+    port.socket.close();
+    this.#exports.xskReclaim(this.#block, index);
+  }
+
+  #announce(address: string, index: number): void {
+    const port = this.#ports.get(index);
+    const host = this.#ports.get(HOST_PORT);
+    if (port === undefined || host?.spec.peerMac === undefined) throw new RangeError(`port ${index} is not open`);
+    const frame = announcementFrame(address, port.spec.mac);
+    if (!port.spec.addresses.includes(address)) {
+      this.#dataplane.setRoute(address, { port: HOST_PORT, nextHopMac: host.spec.peerMac });
+    }
+    const at = this.#exports.xskAllocate(this.#block);
+    // Nobody has to be told: who asks is answered.
+    if (at === 0) return;
+    this.#bytes.set(frame, at);
+    this.#exports.xskSend(this.#block, index, at, frame.length);
+    this.#kick();
+  }
+
+  #counters(): ForwarderCounters {
+    return {
+      dataplane: this.#dataplane.counters(),
+      frames: this.#frames,
+      batches: this.#batches,
+      transmitRingFull: this.#exports.xskFullDrops(this.#block),
+      freeFrames: this.#exports.xskFree(this.#block),
+      ports: [...this.#ports.values()].map(({ spec, socket }) => ({ link: spec.link, ...socket.statistics() })),
+    };
+  }
+}

@@ -1,0 +1,12 @@
+/** The embedded cluster's network on Linux: see `createNetnsFabric`. */
+export { createNetnsFabric, type ExternalHostOptions, type FabricOptions, type NetnsFabric } from "./fabric.ts";
+export { ForwarderError } from "./forwarder-thread.ts";
+export type {
+  NetnsNode,
+  NetnsNodeOptions,
+  NetworkPlace,
+  PodNamespace,
+  PodOptions,
+  RunOptions,
+} from "./node.ts";
+export type { ForwarderCounters, PortCounters } from "./protocol.ts";

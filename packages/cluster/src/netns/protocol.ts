@@ -1,0 +1,92 @@
+/** What the main thread and a node's forwarder say to each other. */
+
+import type { MessagePort } from "node:worker_threads";
+import type { ConnectionEntry, DataplaneCounters, FrontendSpec, NodeSpec, ServicePortSpec } from "@portolan/dataplane";
+import type { IPFamily } from "@portolan/net";
+import type { XdpStatistics } from "@portolan/netio-linux";
+
+/** A port of the forwarder: a link of the node's namespace whose frames go through the dataplane. */
+export interface ForwarderPort {
+  readonly index: number;
+  readonly kind: "pod" | "uplink" | "host";
+  /** Link name in the node's namespace. */
+  readonly link: string;
+  readonly mac: string;
+  /** Our addresses on the link: source of masquerades and ICMP errors there. */
+  readonly addresses: readonly string[];
+  /** Host port: hardware address of the node's own stack. */
+  readonly peerMac?: string;
+  /** Octets. */
+  readonly mtu: number;
+}
+
+/** A route of the forwarder. */
+export interface ForwarderRoute {
+  readonly prefix: string;
+  readonly port: number;
+  /** Hardware address of the next hop; absent: asked for on the link. */
+  readonly mac?: string;
+}
+
+/** Counters of a port's socket. */
+export interface PortCounters extends XdpStatistics {
+  readonly link: string;
+}
+
+/** What a node's forwarder counted since it started. */
+export interface ForwarderCounters {
+  /** Frames received. */
+  readonly frames: number;
+  readonly batches: number;
+  /** Frames that found a transmit ring full. */
+  readonly transmitRingFull: number;
+  /** Frames that no ring and no batch holds. */
+  readonly freeFrames: number;
+  readonly ports: readonly PortCounters[];
+  readonly dataplane: DataplaneCounters;
+}
+
+/** Calls of the forwarder by name: arguments and result. */
+export interface ForwarderCalls {
+  configureNode(node: NodeSpec): void;
+  setServicePort(spec: ServicePortSpec): void;
+  removeServicePort(id: string): void;
+  replaceServicePorts(specs: readonly ServicePortSpec[]): void;
+  flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): void;
+  openPort(port: ForwarderPort): void;
+  closePort(index: number): void;
+  setRoute(route: ForwarderRoute): void;
+  removeRoute(prefix: string): void;
+  /** Answers ARP and neighbour solicitations for an address on a port, and announces it there. */
+  announce(address: string, port: number): void;
+  withdraw(address: string, port: number): void;
+  counters(): ForwarderCounters;
+  connections(): readonly ConnectionEntry[];
+  /** Does nothing; its reply says that everything before it took effect. */
+  synchronize(): void;
+  close(): void;
+}
+
+/** A call on its way to the forwarder. `id` 0 expects no reply. */
+export interface ForwarderRequest {
+  readonly id: number;
+  readonly call: keyof ForwarderCalls;
+  readonly arguments: readonly unknown[];
+}
+
+/** What comes back. `id` 0 with an error: a call without a reply failed. */
+export interface ForwarderReply {
+  readonly id: number;
+  readonly value?: unknown;
+  readonly error?: { readonly name: string; readonly message: string; readonly code?: string };
+}
+
+/** What a forwarder's thread is given at birth. */
+export interface ForwarderData {
+  readonly name: string;
+  /** Descriptor of the node's network namespace. */
+  readonly namespace: number;
+  /** Descriptor of an eventfd that says: there are requests. */
+  readonly wake: number;
+  readonly port: MessagePort;
+}
