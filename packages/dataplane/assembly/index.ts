@@ -31,6 +31,7 @@ import { Trace } from "./trace";
 
 export { batchCapacity, frameSize, frameRoom } from "./descriptors";
 export * from "./xsk";
+export * from "./xsk";
 
 /** Records that each batch looks at for expiry. */
 const COLLECT_PER_BATCH: u32 = 16;

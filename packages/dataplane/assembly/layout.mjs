@@ -303,6 +303,8 @@ export const structures = {
       ["tracing", "u32", "1 while a trace runs: nothing is changed."],
       ["scratch", "u32", "Address of 65,536 pairs of u32 that Maglev construction works on."],
       ["preserveSourcePort", "u32", "1: a masquerade keeps the source port when the reply tuple is free."],
+      ["queryFirst", "u32", "First identifier of masqueraded ICMP queries, host order."],
+      ["queryCount", "u32", "How many there are."],
       ["sink", "u32", "Where the touch loop leaves its sum, so that no compiler removes it."],
     ],
   },

@@ -152,8 +152,8 @@ export class Nat {
     const protocol = c.meta & 0xff;
     const query = protocol == 1 || protocol == 58;
     if (query) {
-      first = 0;
-      count = 65536;
+      first = Tables.control.queryFirst;
+      count = Tables.control.queryCount;
     }
     if (count == 0) return false;
     const low = c.replyPorts & 0xffff;

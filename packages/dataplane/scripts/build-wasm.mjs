@@ -55,7 +55,7 @@ write(
 // The interface of the exports, from what the compiler says about them: functions only, all parameters numbers.
 const declarations = readFileSync("build/dataplane.d.ts", "utf8").replaceAll(/\/\*.*?\*\/\s*/gs, "");
 const functions = [...declarations.matchAll(/export function (\w+)\((.*)\): (\w+);/g)].map(
-  ([, name, parameters, result]) => `  ${name}(${parameters}): ${result};`,
+  ([, name, parameters, result]) => `  ${name}(${parameters}): ${result};`.replaceAll("boolean", "number"),
 );
 if (functions.length === 0)
   throw new Error("build-wasm: the declaration file of the compiler lists no functions; has its format changed?");

@@ -55,6 +55,8 @@ export interface DataplaneOptions {
   readonly tcpLoose?: boolean;
   /** Source ports of masquerades, first and last. Default 32768–65535: above the node ports. */
   readonly masqueradePorts?: readonly [first: number, last: number];
+  /** Identifiers of masqueraded ICMP queries, first and last. Default 0–65535. */
+  readonly masqueradeIdentifiers?: readonly [first: number, last: number];
   /** Keep the source port of a masqueraded connection when its reply tuple is free. Default false: fully random, as kube-proxy asks. */
   readonly preserveSourcePort?: boolean;
   /** ICMP errors per second, all together; 0 for no limit. Default 0. */
@@ -276,6 +278,21 @@ export function buildDataplane(compile: () => WebAssemblyModule, options: Datapl
   return new WebAssemblyDataplane(machine, options);
 }
 
+/** What the testing entry needs of a dataplane. */
+export interface Internals {
+  readonly machine: Machine;
+  readonly tables: DataplaneServiceTables;
+}
+
+const internals = new WeakMap<Dataplane, Internals>();
+
+/** Internals of a dataplane of this package, for `./testing.ts` alone. */
+export function internalsOf(dataplane: Dataplane): Internals {
+  const found = internals.get(dataplane);
+  if (found === undefined) throw new TypeError("not a dataplane that this copy of the package created");
+  return found;
+}
+
 const kinds: readonly (DataplaneEvent["kind"] | undefined)[] = [
   undefined,
   "connection",
@@ -327,6 +344,7 @@ class WebAssemblyDataplane implements Dataplane {
     const prefixes = new PrefixTable(machine);
     this.#tables = new DataplaneServiceTables(machine, addresses, prefixes);
     this.#forwarding = new Forwarding(machine, addresses, prefixes);
+    internals.set(this, { machine, tables: this.#tables });
     this.#initialize(options);
   }
 
@@ -336,6 +354,19 @@ class WebAssemblyDataplane implements Dataplane {
     const [first, last] = options.masqueradePorts ?? [32768, 65535];
     if (!Number.isInteger(first) || !Number.isInteger(last) || first < 1 || last > 65535 || last < first) {
       throw new DataplaneError("INVALID_OPTION", `masqueradePorts [${first}, ${last}] is not a range in 1–65535`);
+    }
+    const [firstQuery, lastQuery] = options.masqueradeIdentifiers ?? [0, 65535];
+    if (
+      !Number.isInteger(firstQuery) ||
+      !Number.isInteger(lastQuery) ||
+      firstQuery < 0 ||
+      lastQuery > 65535 ||
+      lastQuery < firstQuery
+    ) {
+      throw new DataplaneError(
+        "INVALID_OPTION",
+        `masqueradeIdentifiers [${firstQuery}, ${lastQuery}] is not a range in 0–65535`,
+      );
     }
     const rate = options.icmpErrorsPerSecond ?? 0;
     if (!Number.isInteger(rate) || rate < 0 || rate > 1_000_000) {
@@ -349,6 +380,8 @@ class WebAssemblyDataplane implements Dataplane {
     view.setUint32(CONTROL + Control.randomState + 4, Math.imul(seed, 0x27d4eb2f) >>> 0, true);
     put("snatFirst", first);
     put("snatCount", last - first + 1);
+    put("queryFirst", firstQuery);
+    put("queryCount", lastQuery - firstQuery + 1);
     put("tcpLoose", (options.tcpLoose ?? true) ? 1 : 0);
     put("preserveSourcePort", options.preserveSourcePort ? 1 : 0);
     put("icmpRate", rate);
