@@ -136,7 +136,9 @@ export function keyedList(
 
 /** A field that holds an object. */
 export function nested(protobuf: number, base: Schema, description?: string, options: FieldOptions = {}): Schema {
-  return derive(base, description === undefined ? { protobuf, ...options } : { protobuf, description, ...options });
+  if (description === undefined) return derive(base, { protobuf, ...options });
+  const typeDescription = base.description === undefined ? {} : { typeDescription: base.description };
+  return derive(base, { protobuf, description, ...typeDescription, ...options });
 }
 
 /** A field that is a pointer in Go: its zero value is kept apart from nothing. */

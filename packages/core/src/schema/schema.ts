@@ -5,6 +5,8 @@
 export interface Schema {
   readonly type: "object" | "array" | "string" | "integer" | "number" | "boolean" | "int-or-string" | "any";
   readonly description?: string;
+  /** What the named type is in general, where `description` says what the field is that holds it. */
+  readonly typeDescription?: string;
   /** Go type name as OpenAPI names it, for example `io.k8s.api.core.v1.ServiceSpec`; set on named object types. */
   readonly reference?: string;
   /** Named fields; with `properties` present any other field is unknown. */
