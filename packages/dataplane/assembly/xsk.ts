@@ -156,10 +156,10 @@ export function xskBlockSize(ports: u32, frames: u32): u32 {
  *
  * @param ringSize entries of every ring, a power of two
  * @param host port of the node's own stack, to which its frames return when their verdict is PASS; none for dropping them
- * @returns false when there are more ports than an owner byte can name
+ * @returns 0 when there are more ports than an owner byte can name, else 1
  */
-export function xskCreate(base: u32, umem: u32, frames: u32, ports: u32, ringSize: u32, host: u32): bool {
-  if (ports > PORT_LIMIT) return false;
+export function xskCreate(base: u32, umem: u32, frames: u32, ports: u32, ringSize: u32, host: u32): u32 {
+  if (ports > PORT_LIMIT) return 0;
   memory.fill(<usize>base, 0, <usize>xskBlockSize(ports, frames));
   const pool = Xsk.pool(base);
   pool.umem = umem;
@@ -172,7 +172,7 @@ export function xskCreate(base: u32, umem: u32, frames: u32, ports: u32, ringSiz
   pool.owners = pool.free + frames * 4;
   // The lowest frames come off the stack first.
   for (let i: u32 = frames; i > 0; i--) Xsk.release(pool, (i - 1) * FRAME_SIZE);
-  return true;
+  return 1;
 }
 
 /** Address of a port's twelve ring addresses and its fill target, for the host to write before {@link xskOpen}. */
@@ -311,12 +311,12 @@ export function xskAllocate(base: u32): u32 {
   return pool.umem + offset;
 }
 
-/** Sends a frame from {@link xskAllocate} out of a port; it is freed when that fails. */
-export function xskSend(base: u32, index: u32, address: u32, length: u32): bool {
+/** Sends a frame from {@link xskAllocate} out of a port; it is freed when that fails. Returns 1, or 0. */
+export function xskSend(base: u32, index: u32, address: u32, length: u32): u32 {
   const pool = Xsk.pool(base);
-  if (Xsk.send(pool, base, index, address, length)) return true;
+  if (Xsk.send(pool, base, index, address, length)) return 1;
   Xsk.release(pool, address - pool.umem);
-  return false;
+  return 0;
 }
 
 /** Frames on the stack. */

@@ -147,7 +147,7 @@ export function connectStack(
   gatewayMac: string,
 ): void {
   // Frames must be complete when the forwarder reads them.
-  namespace.run(() => setOffloads(link, { tx: false, tso: false, gso: false, gro: false }));
+  namespace.run(() => setOffloads(link, { tx: false, tso: false, gso: false, gro: true }));
   for (const address of addresses) namespace.links.addAddress(link, hostPrefix(address));
   namespace.links.setLink(link, { up: true });
   for (const address of addresses) {
