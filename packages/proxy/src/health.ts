@@ -63,22 +63,54 @@ export function isNodeEligible(node: Node | undefined): boolean {
 }
 
 /**
- * What `/healthz` and `/livez` of the proxy answer.
- *
- * @param node given for `/healthz`, which also asks whether the node is eligible; absent for `/livez`
+ * What the proxy's health port (10256) answers to a path: `/healthz`, which also asks whether the node is eligible, `/livez`, which
+ * does not, and 404 for everything else. `families` are the address families that the proxy serves.
  */
-export function proxyHealthResponse(health: ProxyHealth, node?: { readonly eligible: boolean }): HealthResponse {
+export function proxyHealthResponse(
+  path: string,
+  health: ProxyHealth,
+  node: { readonly eligible: boolean },
+  families: readonly ("IPv4" | "IPv6")[],
+): HealthResponse {
+  if (path !== "/healthz" && path !== "/livez") {
+    return {
+      status: 404,
+      headers: { "Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff" },
+      body: "404 page not found\n",
+    };
+  }
   const healthy = isProxyHealthy(health);
   const time = (milliseconds: number | undefined) =>
     milliseconds === undefined ? "0001-01-01T00:00:00Z" : new Date(milliseconds).toISOString();
   const lastUpdated = time(healthy ? health.now : health.lastUpdated);
-  const ok = healthy && (node?.eligible ?? true);
-  const eligible = node === undefined ? "" : `,"nodeEligible": ${node.eligible}`;
+  const eligible = path === "/healthz" ? `"nodeEligible":${node.eligible},` : "";
+  const status = families
+    .map((family) => `"${family}":{"lastUpdated": "${lastUpdated}","healthy":${healthy}}`)
+    .join(",");
   return {
-    status: ok ? 200 : 503,
+    status: healthy && (path === "/livez" || node.eligible) ? 200 : 503,
     headers: { "Content-Type": "application/json", "X-Content-Type-Options": "nosniff" },
-    body: `{"lastUpdated": ${JSON.stringify(lastUpdated)},"currentTime": ${JSON.stringify(time(health.now))}${eligible}}`,
+    body: `{"lastUpdated": "${lastUpdated}","currentTime": "${time(health.now)}",${eligible}"healthy":${healthy},"status":{${status}}}`,
   };
+}
+
+/** What the proxy's metrics port (10249) answers to a path: `/metrics`, `/healthz`, `/proxyMode`; 404 for everything else. */
+export function proxyMetricsResponse(path: string, mode: string, renderMetrics: () => string): HealthResponse {
+  const text = (status: number, body: string): HealthResponse => ({
+    status,
+    headers: { "Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff" },
+    body,
+  });
+  if (path === "/proxyMode") return text(200, mode);
+  if (path === "/healthz") return text(200, "ok");
+  if (path === "/metrics") {
+    return {
+      status: 200,
+      headers: { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" },
+      body: renderMetrics(),
+    };
+  }
+  return text(404, "404 page not found\n");
 }
 
 /** Where health-check node ports are served. `sync` opens the ports that are listed and closes all others. */

@@ -21,9 +21,11 @@ export {
   type HealthCheckServer,
   type HealthResponse,
   healthCheckResponse,
+  isNodeEligible,
   isProxyHealthy,
   type ProxyHealth,
   proxyHealthResponse,
+  proxyMetricsResponse,
 } from "./health.ts";
 export type { ProxyMetrics } from "./metrics.ts";
 export { compileNodeSpec, nodePortAddresses, type ProxyConfiguration } from "./node-spec.ts";

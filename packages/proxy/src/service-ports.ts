@@ -133,25 +133,20 @@ export function compileServicePorts(
 
 /**
  * Number that a health-check node port reports: distinct addresses of ready endpoints on this node over all ports of the
- * Service. Endpoints that are terminating do not count although they may still take traffic. (upstream: pkg/proxy/healthcheck)
+ * Service, in its primary family. Endpoints that are terminating do not count although they may still take traffic.
+ * (upstream: pkg/proxy/healthcheck)
  */
 export function localReadyEndpoints(
   service: Service,
   slices: readonly EndpointSlice[],
   topology: NodeTopology,
 ): number {
+  const family = familyOf(service.spec?.clusterIP ?? "") ?? "IPv4";
+  const usable = slices.filter(isProxiedSlice);
   const addresses = new Set<string>();
   for (const port of service.spec?.ports ?? []) {
-    for (const family of ["IPv4", "IPv6"] as const) {
-      if (clusterAddress(service, family) === undefined) continue;
-      const endpoints = endpointsOf(
-        slices.filter(isProxiedSlice),
-        port.name ?? "",
-        port.protocol ?? "TCP",
-        family,
-        topology,
-      );
-      for (const endpoint of endpoints) if (endpoint.ready && endpoint.local) addresses.add(endpoint.address);
+    for (const endpoint of endpointsOf(usable, port.name ?? "", port.protocol ?? "TCP", family, topology)) {
+      if (endpoint.ready && endpoint.local) addresses.add(endpoint.address);
     }
   }
   return addresses.size;

@@ -19,8 +19,9 @@ describe("health", () => {
 
   it("makes /healthz and not /livez depend on the node", () => {
     const health = { now: 1000, timeout: 60_000, lastUpdated: 900 };
-    expect(proxyHealthResponse(health, { eligible: false }).status).toBe(503);
-    expect(proxyHealthResponse(health).status).toBe(200);
+    expect(proxyHealthResponse("/healthz", health, { eligible: false }, ["IPv4"]).status).toBe(503);
+    expect(proxyHealthResponse("/livez", health, { eligible: false }, ["IPv4"]).status).toBe(200);
+    expect(proxyHealthResponse("/other", health, { eligible: true }, ["IPv4"]).status).toBe(404);
   });
 });
 
