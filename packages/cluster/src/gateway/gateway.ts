@@ -1,4 +1,9 @@
-import { createServer as createHttpServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
+import {
+  createServer as createHttpServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type ServerResponse,
+} from "node:http";
 import { connect as connectSocket, createServer, type Server, type Socket } from "node:net";
 import type { Dataplane } from "@portolan/dataplane";
 import { canonicalAddress } from "@portolan/net";
@@ -55,7 +60,11 @@ export interface Gateway {
    * Opens 127.0.0.1:`port` for a frontend such as a node port. With `fallback` another port is taken when it cannot be had.
    * @throws the error of `listen` (`EADDRINUSE`, `EACCES`) without fallback
    */
-  open(port: number, target: { address: string; port: number; client: () => GatewayClient }, fallback?: boolean): Promise<LoopbackDoor>;
+  open(
+    port: number,
+    target: { address: string; port: number; client: () => GatewayClient },
+    fallback?: boolean,
+  ): Promise<LoopbackDoor>;
   close(): Promise<void>;
 }
 
@@ -111,7 +120,11 @@ export async function createGateway(options: GatewayOptions, port = 0): Promise<
   const servers = new Set<Server>();
 
   /** The dataplane decides; what it chose is looked up among the pods of this machine and connected to. */
-  async function dial(client: GatewayClient, host: string, dialled: number): Promise<{ socket: Socket; release: () => void }> {
+  async function dial(
+    client: GatewayClient,
+    host: string,
+    dialled: number,
+  ): Promise<{ socket: Socket; release: () => void }> {
     const record = (verdict: GatewayRecord["verdict"], rest: Partial<GatewayRecord> = {}): void =>
       options.onConnection?.({ client, host, port: dialled, verdict, ...rest });
     const address = canonicalAddress(host) ?? (await options.resolve(host.replace(/\.$/, "")))[0];
@@ -161,7 +174,11 @@ export async function createGateway(options: GatewayOptions, port = 0): Promise<
       });
     } catch (error) {
       release();
-      throw new Refusal(`${backend.address}:${backend.port}: ${(error as Error).message}`, socksReply.connectionRefused, 502);
+      throw new Refusal(
+        `${backend.address}:${backend.port}: ${(error as Error).message}`,
+        socksReply.connectionRefused,
+        502,
+      );
     }
     return { socket, release };
   }
@@ -218,7 +235,12 @@ export async function createGateway(options: GatewayOptions, port = 0): Promise<
       .then(({ socket, release }) => {
         socket.once("close", release);
         const upstream = httpRequest(
-          { createConnection: () => socket, method: request.method, path: url.pathname + url.search, headers: { ...headers, connection: "close" } },
+          {
+            createConnection: () => socket,
+            method: request.method,
+            path: url.pathname + url.search,
+            headers: { ...headers, connection: "close" },
+          },
           (answer) => {
             response.writeHead(answer.statusCode ?? 502, answer.headers);
             answer.pipe(response);
@@ -242,14 +264,20 @@ export async function createGateway(options: GatewayOptions, port = 0): Promise<
     const at = (request.url ?? "").lastIndexOf(":");
     const host = (request.url ?? "").slice(0, at).replace(/^\[|\]$/g, "");
     const connectTo = async (): Promise<void> => {
-      const { socket: upstream, release } = await dial(identify(userOf(request)), host, Number((request.url ?? "").slice(at + 1)));
+      const { socket: upstream, release } = await dial(
+        identify(userOf(request)),
+        host,
+        Number((request.url ?? "").slice(at + 1)),
+      );
       socket.write("HTTP/1.1 200 Connection established\r\n\r\n");
       if (head.length > 0) upstream.write(head);
       splice(socket, upstream, release);
     };
     connectTo().catch((error: unknown) => {
       const refusal = refusalOf(error);
-      socket.end(`HTTP/1.1 ${refusal.http} ${refusal.http === 503 ? "Service Unavailable" : "Bad Gateway"}\r\nContent-Type: text/plain\r\n\r\nportolan: ${refusal.message}\n`);
+      socket.end(
+        `HTTP/1.1 ${refusal.http} ${refusal.http === 503 ? "Service Unavailable" : "Bad Gateway"}\r\nContent-Type: text/plain\r\n\r\nportolan: ${refusal.message}\n`,
+      );
     });
   });
 
