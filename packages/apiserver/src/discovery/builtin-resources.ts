@@ -47,14 +47,8 @@ const scale: SubresourceDefinition = {
   verbs: readWrite,
 };
 
-/**
- * The kinds that the API server serves unless it is given others: what a real v1.36 server lists for them in discovery
- * (singular and short names, categories, verbs, subresources), in discovery's order, by group and then by resource name.
- *
- * `selfsubjectaccessreviews` and the other reviews are create-only. Endpoints and the two `events` are served side by side, as
- * the real server does.
- */
-export const builtinResources: readonly ResourceDefinition[] = [
+/** Kinds with schemas and rules of their own. */
+const modelledResources: readonly ResourceDefinition[] = [
   define("v1", "Binding", "bindings", "binding", { verbs: ["create"] }),
   define("v1", "ConfigMap", "configmaps", "configmap", { shortNames: ["cm"] }),
   define("v1", "Endpoints", "endpoints", "endpoints", { shortNames: ["ep"] }),
@@ -175,3 +169,169 @@ export const builtinResources: readonly ResourceDefinition[] = [
     subresources: [status("ServiceCIDR")],
   }),
 ];
+
+const readOnly: readonly string[] = ["get", "list"];
+const extension: Options = { namespaced: false, categories: ["api-extensions"] };
+const cluster: Options = { namespaced: false };
+
+/**
+ * Kinds that are kept as they come, without a schema and without rules: manifests of whole applications have them beside their
+ * Services, and `kubectl get all` asks for some.
+ */
+const storedResources: readonly ResourceDefinition[] = [
+  define("v1", "ComponentStatus", "componentstatuses", "componentstatus", {
+    namespaced: false,
+    shortNames: ["cs"],
+    verbs: readOnly,
+  }),
+  define("v1", "LimitRange", "limitranges", "limitrange", { shortNames: ["limits"] }),
+  define("v1", "PersistentVolumeClaim", "persistentvolumeclaims", "persistentvolumeclaim", {
+    shortNames: ["pvc"],
+    subresources: [status("PersistentVolumeClaim")],
+  }),
+  define("v1", "PersistentVolume", "persistentvolumes", "persistentvolume", {
+    namespaced: false,
+    shortNames: ["pv"],
+    subresources: [status("PersistentVolume")],
+  }),
+  define("v1", "PodTemplate", "podtemplates", "podtemplate"),
+  define("v1", "ReplicationController", "replicationcontrollers", "replicationcontroller", {
+    shortNames: ["rc"],
+    categories: ["all"],
+    subresources: [scale, status("ReplicationController")],
+  }),
+  define("v1", "ResourceQuota", "resourcequotas", "resourcequota", {
+    shortNames: ["quota"],
+    subresources: [status("ResourceQuota")],
+  }),
+  define(
+    "admissionregistration.k8s.io/v1",
+    "MutatingAdmissionPolicy",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicy",
+    extension,
+  ),
+  define(
+    "admissionregistration.k8s.io/v1",
+    "MutatingAdmissionPolicyBinding",
+    "mutatingadmissionpolicybindings",
+    "mutatingadmissionpolicybinding",
+    extension,
+  ),
+  define(
+    "admissionregistration.k8s.io/v1",
+    "MutatingWebhookConfiguration",
+    "mutatingwebhookconfigurations",
+    "mutatingwebhookconfiguration",
+    extension,
+  ),
+  define(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicy",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicy",
+    {
+      ...extension,
+      subresources: [status("ValidatingAdmissionPolicy")],
+    },
+  ),
+  define(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicyBinding",
+    "validatingadmissionpolicybindings",
+    "validatingadmissionpolicybinding",
+    extension,
+  ),
+  define(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations",
+    "validatingwebhookconfiguration",
+    extension,
+  ),
+  define("apiregistration.k8s.io/v1", "APIService", "apiservices", "apiservice", {
+    ...extension,
+    subresources: [status("APIService")],
+  }),
+  define("apps/v1", "ControllerRevision", "controllerrevisions", "controllerrevision"),
+  ...["autoscaling/v1", "autoscaling/v2"].map((version) =>
+    define(version, "HorizontalPodAutoscaler", "horizontalpodautoscalers", "horizontalpodautoscaler", {
+      shortNames: ["hpa"],
+      categories: ["all"],
+      subresources: [status("HorizontalPodAutoscaler")],
+    }),
+  ),
+  define("batch/v1", "CronJob", "cronjobs", "cronjob", {
+    shortNames: ["cj"],
+    categories: ["all"],
+    subresources: [status("CronJob")],
+  }),
+  define(
+    "certificates.k8s.io/v1",
+    "CertificateSigningRequest",
+    "certificatesigningrequests",
+    "certificatesigningrequest",
+    {
+      namespaced: false,
+      shortNames: ["csr"],
+      subresources: [
+        { name: "approval", kind: "CertificateSigningRequest", verbs: readWrite },
+        status("CertificateSigningRequest"),
+      ],
+    },
+  ),
+  define("flowcontrol.apiserver.k8s.io/v1", "FlowSchema", "flowschemas", "flowschema", {
+    namespaced: false,
+    subresources: [status("FlowSchema")],
+  }),
+  define(
+    "flowcontrol.apiserver.k8s.io/v1",
+    "PriorityLevelConfiguration",
+    "prioritylevelconfigurations",
+    "prioritylevelconfiguration",
+    { namespaced: false, subresources: [status("PriorityLevelConfiguration")] },
+  ),
+  define("node.k8s.io/v1", "RuntimeClass", "runtimeclasses", "runtimeclass", cluster),
+  define("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget", {
+    shortNames: ["pdb"],
+    subresources: [status("PodDisruptionBudget")],
+  }),
+  define("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding", cluster),
+  define("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", "clusterrole", cluster),
+  define("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", "rolebinding"),
+  define("rbac.authorization.k8s.io/v1", "Role", "roles", "role"),
+  define("resource.k8s.io/v1", "DeviceClass", "deviceclasses", "deviceclass", cluster),
+  define("resource.k8s.io/v1", "ResourceClaim", "resourceclaims", "resourceclaim", {
+    subresources: [status("ResourceClaim")],
+  }),
+  define("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates", "resourceclaimtemplate"),
+  define("resource.k8s.io/v1", "ResourceSlice", "resourceslices", "resourceslice", cluster),
+  define("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", "priorityclass", {
+    namespaced: false,
+    shortNames: ["pc"],
+  }),
+  define("storage.k8s.io/v1", "CSIDriver", "csidrivers", "csidriver", cluster),
+  define("storage.k8s.io/v1", "CSINode", "csinodes", "csinode", cluster),
+  define("storage.k8s.io/v1", "CSIStorageCapacity", "csistoragecapacities", "csistoragecapacity"),
+  define("storage.k8s.io/v1", "StorageClass", "storageclasses", "storageclass", {
+    namespaced: false,
+    shortNames: ["sc"],
+  }),
+  define("storage.k8s.io/v1", "VolumeAttachment", "volumeattachments", "volumeattachment", {
+    namespaced: false,
+    subresources: [status("VolumeAttachment")],
+  }),
+  define("storage.k8s.io/v1", "VolumeAttributesClass", "volumeattributesclasses", "volumeattributesclass", {
+    namespaced: false,
+    shortNames: ["vac"],
+  }),
+];
+
+/**
+ * The kinds that the API server serves unless it is given others: all that a real v1.36 server lists in discovery by default, with
+ * their singular and short names, categories, verbs and subresources.
+ *
+ * `selfsubjectaccessreviews` and the other reviews are create-only. Endpoints and the two `events` are served side by side, as
+ * the real server does. Kinds of storage, admission, access control and the like have neither a schema nor rules here.
+ */
+export const builtinResources: readonly ResourceDefinition[] = [...modelledResources, ...storedResources];
