@@ -3,4 +3,4 @@
  *
  * @packageDocumentation
  */
-export {};
+export type * from "./pod-streams.ts";
