@@ -34,7 +34,13 @@ export interface EnvFromSource {
 
 /** What a probe or a lifecycle hook does. */
 export interface ProbeHandler {
-  httpGet?: { path?: string; port: IntOrString; host?: string; scheme?: string; httpHeaders?: { name: string; value: string }[] };
+  httpGet?: {
+    path?: string;
+    port: IntOrString;
+    host?: string;
+    scheme?: string;
+    httpHeaders?: { name: string; value: string }[];
+  };
   tcpSocket?: { port: IntOrString; host?: string };
   exec?: { command?: string[] };
   grpc?: { port: number; service?: string };
@@ -273,7 +279,10 @@ export interface Deployment extends KubernetesObject {
     replicas?: number;
     selector: LabelSelector;
     template: PodTemplateSpec;
-    strategy?: { type?: "RollingUpdate" | "Recreate"; rollingUpdate?: { maxUnavailable?: IntOrString; maxSurge?: IntOrString } };
+    strategy?: {
+      type?: "RollingUpdate" | "Recreate";
+      rollingUpdate?: { maxUnavailable?: IntOrString; maxSurge?: IntOrString };
+    };
     minReadySeconds?: number;
     revisionHistoryLimit?: number;
     paused?: boolean;
