@@ -1,4 +1,10 @@
 import { defineConfig } from "tsup";
 import { base } from "../../tsup.base.ts";
 
-export default defineConfig({ ...base, platform: "node" });
+// What `tsc` has put into dist stays.
+export default defineConfig({
+  ...base,
+  entry: { index: "src/index.ts", conformance: "src/conformance/index.ts" },
+  platform: "neutral",
+  clean: ["!**/*.d.ts", "!**/*.d.ts.map"],
+});

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import type { FrontendSpec, ServicePortSpec } from "@portolan/dataplane";
+import { packet } from "@portolan/net";
 import { probe } from "@portolan/netio-linux";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createNetnsFabric, type NetnsFabric, type NetnsNode, type NetworkPlace } from "../src/netns/index.ts";
@@ -302,6 +303,15 @@ describe.skipIf(missing !== undefined)("nodes as network namespaces", () => {
     const counters = await nodes[0]!.counters();
     expect(counters.frames).toBeGreaterThan(100);
     expect(counters.dataplane.reasons["no-endpoints"]).toBeGreaterThan(0);
+  });
+
+  test("a trace says what the node would do with a packet", async () => {
+    const syn = packet()
+      .ipv4({ source: "10.244.1.3", destination: "10.96.0.40" })
+      .tcp({ sourcePort: 40000, destinationPort: 80, flags: "S" })
+      .build();
+    const steps = await nodes[0]!.trace(syn, "node1-pod3");
+    expect(JSON.stringify(steps)).toContain("no-local-endpoints");
   });
 
   test("refused table entries are told", async () => {

@@ -119,6 +119,7 @@ class Forwarder {
       withdraw: (address) => dataplane.removeRoute(address),
       counters: () => this.#counters(),
       connections: () => dataplane.connections(),
+      trace: (packet, ingress) => dataplane.trace(packet, ingress === undefined ? {} : { ingress }),
       synchronize: () => undefined,
       close: () => {
         this.#closing = true;

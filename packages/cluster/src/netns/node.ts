@@ -1,5 +1,12 @@
 /** A node of the fabric: a network namespace whose every packet goes through one dataplane. */
-import type { ConnectionEntry, FrontendSpec, NodeSpec, ServicePortSpec, ServiceTables } from "@portolan/dataplane";
+import type {
+  ConnectionEntry,
+  FrontendSpec,
+  NodeSpec,
+  ServicePortSpec,
+  ServiceTables,
+  TraceStep,
+} from "@portolan/dataplane";
 import {
   addressFromBigInt,
   addressToBigInt,
@@ -75,6 +82,12 @@ export interface NetnsNode extends ServiceTables, NetworkPlace {
   withdraw(address: string): Promise<void>;
   counters(): Promise<ForwarderCounters>;
   connections(): Promise<readonly ConnectionEntry[]>;
+  /**
+   * Where would this IP packet go, and why? Decided by the node's dataplane with the state of this moment; nothing changes.
+   *
+   * @param from name of the node's pod that sends it; absent: it comes in on the uplink
+   */
+  trace(packet: Uint8Array, from?: string): Promise<readonly TraceStep[]>;
   /** Removes the node, its pods and its links. */
   close(): Promise<void>;
 }
@@ -307,6 +320,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     withdraw: (address) => thread.call("withdraw", address, UPLINK),
     counters: () => thread.call("counters"),
     connections: () => thread.call("connections"),
+    trace: (packet, from) => thread.call("trace", packet, from === undefined ? UPLINK : pods.get(from)?.index),
     setPeerRoute: (route) => thread.call("setRoute", { ...route, port: UPLINK }),
     removePeerRoute: (prefix) => thread.call("removeRoute", prefix),
     close(): Promise<void> {

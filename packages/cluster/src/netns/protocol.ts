@@ -1,7 +1,14 @@
 /** What the main thread and a node's forwarder say to each other. */
 
 import type { MessagePort } from "node:worker_threads";
-import type { ConnectionEntry, DataplaneCounters, FrontendSpec, NodeSpec, ServicePortSpec } from "@portolan/dataplane";
+import type {
+  ConnectionEntry,
+  DataplaneCounters,
+  FrontendSpec,
+  NodeSpec,
+  ServicePortSpec,
+  TraceStep,
+} from "@portolan/dataplane";
 import type { IPFamily } from "@portolan/net";
 import type { XdpStatistics } from "@portolan/netio-linux";
 
@@ -62,6 +69,7 @@ export interface ForwarderCalls {
   withdraw(address: string, port: number): void;
   counters(): ForwarderCounters;
   connections(): readonly ConnectionEntry[];
+  trace(packet: Uint8Array, ingress?: number): readonly TraceStep[];
   /** Does nothing; its reply says that everything before it took effect. */
   synchronize(): void;
   close(): void;
