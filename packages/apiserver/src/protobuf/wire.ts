@@ -100,35 +100,57 @@ export function* wireFields(bytes: Uint8Array, where: string): Generator<WireFie
   }
 }
 
-/** Collects a message. */
-export class WireWriter {
-  readonly #bytes: number[] = [];
+const encoder = new TextEncoder();
 
-  #varint(value: bigint): void {
-    let rest = BigInt.asUintN(64, value);
-    while (rest > 0x7fn) {
-      this.#bytes.push(Number(rest & 0x7fn) | 0x80);
-      rest >>= 7n;
+/** Collects a message. The memory grows by doubling. */
+export class WireWriter {
+  #bytes: Uint8Array = new Uint8Array(64);
+  #length = 0;
+
+  #reserve(count: number): void {
+    const needed = this.#length + count;
+    if (needed <= this.#bytes.length) return;
+    const grown = new Uint8Array(Math.max(needed, this.#bytes.length * 2));
+    grown.set(this.#bytes.subarray(0, this.#length));
+    this.#bytes = grown;
+  }
+
+  /** A number below 2³¹, as tags and lengths are. */
+  #small(value: number): void {
+    this.#reserve(5);
+    let rest = value;
+    while (rest > 0x7f) {
+      this.#bytes[this.#length++] = (rest & 0x7f) | 0x80;
+      rest >>>= 7;
     }
-    this.#bytes.push(Number(rest));
+    this.#bytes[this.#length++] = rest;
   }
 
   varint(number: number, value: bigint): void {
-    this.#varint(BigInt(number) << 3n);
-    this.#varint(value);
+    this.#small(number << 3);
+    this.#reserve(10);
+    let rest = BigInt.asUintN(64, value);
+    while (rest > 0x7fn) {
+      this.#bytes[this.#length++] = Number(rest & 0x7fn) | 0x80;
+      rest >>= 7n;
+    }
+    this.#bytes[this.#length++] = Number(rest);
   }
 
   bytes(number: number, value: Uint8Array): void {
-    this.#varint((BigInt(number) << 3n) | 2n);
-    this.#varint(BigInt(value.length));
-    for (const byte of value) this.#bytes.push(byte);
+    this.#small((number << 3) | 2);
+    this.#small(value.length);
+    this.#reserve(value.length);
+    this.#bytes.set(value, this.#length);
+    this.#length += value.length;
   }
 
   string(number: number, value: string): void {
-    this.bytes(number, new TextEncoder().encode(value));
+    this.bytes(number, encoder.encode(value));
   }
 
+  /** The message so far. */
   finish(): Uint8Array {
-    return Uint8Array.from(this.#bytes);
+    return this.#bytes.slice(0, this.#length);
   }
 }
