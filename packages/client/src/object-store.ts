@@ -11,6 +11,8 @@ export interface Lister<T> {
   list(namespace?: string): T[];
   /** Objects under `key` of an index; O(result). Throws `RangeError` when there is no index of that name. */
   byIndex(index: string, key: string): T[];
+  /** How many objects are under `key` of an index; O(1). */
+  count(index: string, key: string): number;
 }
 
 /** A keyed set of objects with indexes. */
@@ -94,6 +96,13 @@ export function createObjectStore<T extends KubernetesObject>(
   }
   addIndexes(initialIndexes);
 
+  function indexOf(name: string): Index<T> {
+    const index = indexes.get(name);
+    if (index === undefined)
+      throw new RangeError(`there is no index "${name}"; pass it as options.indexes or to addIndexes`);
+    return index;
+  }
+
   return {
     keyOf: objectKey,
     get: (key) => objects.get(key),
@@ -111,12 +120,8 @@ export function createObjectStore<T extends KubernetesObject>(
         objects.get(namespace === undefined || namespace === "" ? name : `${namespace}/${name}`),
       list: (namespace) =>
         namespace === undefined ? [...objects.values()] : [...(namespaces.buckets.get(namespace)?.values() ?? [])],
-      byIndex(name, key) {
-        const index = indexes.get(name);
-        if (index === undefined)
-          throw new RangeError(`there is no index "${name}"; pass it as options.indexes or to addIndexes`);
-        return [...(index.buckets.get(key)?.values() ?? [])];
-      },
+      byIndex: (name, key) => [...(indexOf(name).buckets.get(key)?.values() ?? [])],
+      count: (name, key) => indexOf(name).buckets.get(key)?.size ?? 0,
     },
   };
 }
