@@ -135,7 +135,8 @@ function answer(
  * itself, how lists merge in a patch, and what `kubectl explain` shows. `/openapi/v2` is one document for everything, in JSON or,
  * for those who ask, in the protobuf of gnostic.
  *
- * Documents are made at their first request: up to some 10 ms each. Later ones cost a hash of the kinds.
+ * Documents are made at their first request, in some tens of milliseconds (in gnostic's protobuf, some hundreds); later ones cost a
+ * hash of the kinds.
  *
  * @param path without the query
  * @param accept the Accept header
@@ -170,6 +171,7 @@ export function openapiResponse(
     return { status: 301, contentType: "text/plain", headers: { location }, body: "" };
   }
   // A document under its hash never changes.
-  const cache: Record<string, string> = request.hash === known.hash ? { "cache-control": "public, immutable, max-age=31536000" } : {};
+  const cache: Record<string, string> =
+    request.hash === known.hash ? { "cache-control": "public, immutable, max-age=31536000" } : {};
   return answer(known.text(), "application/json", request, cache);
 }
