@@ -18,7 +18,7 @@ export { type Offloads, setOffloads } from "./offloads.ts";
 export { createPoller, type Poller } from "./poller.ts";
 export { type Capability, type NetworkCapabilities, probe } from "./probe.ts";
 export type { LinkInfo, LinkSettings, RouteSettings, Rtnetlink, RuleSettings, VethEnd } from "./rtnetlink.ts";
-export { createTapDevice, type TapDevice } from "./tap.ts";
+export { createTapDevice, type TapDevice, type TapDeviceOptions } from "./tap.ts";
 export {
   createXdpSocket,
   type FrameMemory,

@@ -134,3 +134,16 @@ export function addressOf(bytes: Uint8Array): bigint {
 export function closeDescriptor(fd: number): void {
   libc().close(fd);
 }
+
+/** Resolves when a descriptor has input, or when one of the signals is aborted. The event loop watches it meanwhile. */
+export function descriptorReadable(fd: number, signals: readonly AbortSignal[]): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      handle.close();
+      for (const signal of signals) signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const handle = koffi.node.poll(fd, { readable: true }, end);
+    for (const signal of signals) signal.addEventListener("abort", end, { once: true });
+  });
+}

@@ -186,6 +186,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     string,
     { readonly index: number; readonly addresses: readonly string[]; readonly place: PodNamespace }
   >();
+  const podNames = new Set<string>();
   const ports = new Set<number>();
   let forwarder: ForwarderThread | undefined;
   let closed: Promise<void> | undefined;
@@ -276,11 +277,12 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     synchronize: () => thread.call("synchronize"),
 
     async addPod(pod: PodOptions): Promise<PodNamespace> {
-      if (pods.has(pod.name)) throw new RangeError(`${name} already has a pod ${pod.name}`);
+      if (podNames.has(pod.name)) throw new RangeError(`${name} already has a pod ${pod.name}`);
       let port = FIRST_POD;
       while (ports.has(port)) port++;
       if (port >= FIRST_POD + POD_LIMIT) throw new RangeError(`${name} has ${POD_LIMIT} pods, its limit`);
       ports.add(port);
+      podNames.add(pod.name);
       const podNamespace = createNetworkNamespace(pod.name);
       const mac = pod.mac ?? hardwareAddress("pod", index, port);
       const portMac = hardwareAddress("podPort", index, port);
@@ -303,6 +305,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
         pods.set(pod.name, { index: port, addresses: pod.addresses, place });
         return place;
       } catch (error) {
+        podNames.delete(pod.name);
         podNamespace.close();
         await disconnectPod(port, pod.addresses).catch(() => links.deleteLink(link));
         throw error;
@@ -312,6 +315,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
       const pod = pods.get(podName);
       if (pod === undefined) return;
       pods.delete(podName);
+      podNames.delete(podName);
       await disconnectPod(pod.index, pod.addresses);
       pod.place.namespace.close();
     },
