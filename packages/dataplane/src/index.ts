@@ -1,5 +1,17 @@
 /**
- * The Service dataplane: AssemblyScript programs and maps in WebAssembly with a typed host API.
+ * Kubernetes Service networking as one small WebAssembly module: packets in, verdicts and translated packets out, with the reason
+ * for each. It decides as kube-proxy does, tracks connections as Linux does, and can forward between links.
+ *
+ * ```ts
+ * import { createDataplane } from "@portolan/dataplane";
+ *
+ * const dataplane = createDataplane();
+ * dataplane.setServicePort(spec); // a Service port with its frontends and endpoints
+ * const { verdict, reason, packet } = dataplane.process(bytes, { now: 0 });
+ * for (const step of dataplane.trace(bytes)) console.log(step.text);
+ * ```
+ *
+ * The module imports its memory and nothing else, because on Linux that memory is also the UMEM of AF_XDP sockets.
  *
  * @packageDocumentation
  */

@@ -50,7 +50,9 @@ export function decide(node: NodeSpec, services: readonly ServicePortSpec[], flo
   if (match === undefined) {
     if (!nftables) {
       // iptables rejects node ports without endpoints on every address of the node, accepted or not.
-      const dead = candidates.find((service) => service.frontends.some((one) => one.kind === "NodePort" && one.port === flow.destinationPort));
+      const dead = candidates.find((service) =>
+        service.frontends.some((one) => one.kind === "NodePort" && one.port === flow.destinationPort),
+      );
       return { kind: dead !== undefined && !dead.hasAny && own(flow.destination) ? "reject" : "pass" };
     }
     const clusterIPs = services.flatMap((service) =>
