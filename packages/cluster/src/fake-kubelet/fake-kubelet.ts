@@ -9,7 +9,7 @@ import {
 } from "@portolan/client";
 import { type ContainerState, type Node, type Pod, type PodStatus, resources } from "@portolan/core";
 import { createAddressPool } from "../kubelet/address-pool.ts";
-import { type ContainerRecord, podStatus } from "../kubelet/pod-status.ts";
+import { type ContainerRecord, podStatus, waitingRecords } from "../kubelet/pod-status.ts";
 
 /** What becomes of a pod; times in milliseconds. */
 export interface PodScript {
@@ -183,25 +183,13 @@ export function createFakeKubelet(options: FakeKubeletOptions): FakeKubelet {
     const hostNetwork = pod.spec?.hostNetwork === true;
     const cidrs = node?.spec?.podCIDRs ?? [node?.spec?.podCIDR ?? options.podCidr ?? DEFAULT_CIDR];
     const addresses = hostNetwork ? nodeAddresses(pod) : cidrs.map((cidr) => pool(cidr).take());
-    const record = (kind: ContainerRecord["kind"]) => (container: ContainerRecord["container"]) => ({
-      container,
-      kind,
-      state: { waiting: { reason: "ContainerCreating" } } as ContainerState,
-      lastState: undefined,
-      restartCount: 0,
-      started: false,
-      ready: false,
-      imageId: container.image ?? "",
-      containerId: `fake://${uid}-${container.name}`,
-    });
     const fake: FakePod = {
       pod,
-      records: [
-        ...(pod.spec?.initContainers ?? []).map((one) =>
-          record(one.restartPolicy === "Always" ? "sidecar" : "init")(one),
-        ),
-        ...(pod.spec?.containers ?? []).map(record("main")),
-      ],
+      records: waitingRecords(pod).map((record) => ({
+        ...record,
+        imageId: record.container.image ?? "",
+        containerId: `fake://${uid}-${record.container.name}`,
+      })),
       addresses,
       release: () => {
         if (!hostNetwork) for (const [index, cidr] of cidrs.entries()) pool(cidr).release(addresses[index] ?? "");

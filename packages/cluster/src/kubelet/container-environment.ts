@@ -1,4 +1,11 @@
-import type { ConfigMap, Container, EnvVarSource, Pod, Secret } from "@portolan/core";
+import {
+  type ConfigMap,
+  type Container,
+  type EnvVarSource,
+  expandVariables,
+  type Pod,
+  type Secret,
+} from "@portolan/core";
 
 /** Why a container cannot be started as it is configured; its waiting reason is `CreateContainerConfigError`. */
 export class ContainerConfigurationError extends Error {
@@ -15,16 +22,6 @@ export interface EnvironmentSources {
   /** Undefined when there is none of that name. */
   configMap(name: string): Promise<ConfigMap | undefined>;
   secret(name: string): Promise<Secret | undefined>;
-}
-
-/**
- * `$(NAME)` becomes the variable's value, `$$(NAME)` the text `$(NAME)`; unknown names stay as they are
- * (third_party/forked/golang/expansion).
- */
-export function expandVariables(text: string, variables: Readonly<Record<string, string>>): string {
-  return text.replace(/\$\$|\$\(([^)]*)\)/g, (found, name: string | undefined) =>
-    name === undefined ? "$" : (variables[name] ?? found),
-  );
 }
 
 function fieldValue(path: string, sources: EnvironmentSources): string {
@@ -112,7 +109,7 @@ export async function containerEnvironment(
   }
   for (const { name, value, valueFrom } of container.env ?? []) {
     if (valueFrom === undefined) {
-      result[name] = expandVariables(value ?? "", result);
+      result[name] = expandVariables(value ?? "", new Map(Object.entries(result)));
       continue;
     }
     let found: string | undefined;

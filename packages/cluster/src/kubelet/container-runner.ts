@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { type Clock, sleep } from "@portolan/client";
-import type { Container, Probe } from "@portolan/core";
+import { type Container, expandVariables, type Probe } from "@portolan/core";
 import { containerArgv, type ImageTable, type ResolvedImage } from "../images/image-table.ts";
 import { findExecutable } from "../images/program-file.ts";
-import { ContainerConfigurationError, expandVariables } from "./container-environment.ts";
+import { ContainerConfigurationError } from "./container-environment.ts";
 import { type ContainerLog, createContainerLog } from "./container-log.ts";
 import {
   type ContainerProcess,
@@ -12,7 +12,7 @@ import {
   terminalCommand,
 } from "./container-process.ts";
 import type { PodMount, PodSandbox } from "./pod-runtime.ts";
-import type { ContainerRecord } from "./pod-status.ts";
+import { type ContainerRecord, waitingRecord } from "./pod-status.ts";
 import { type ProbeTarget, runProbe, runProber, withTimeout } from "./probe.ts";
 
 /** Times of retries, in milliseconds. */
@@ -89,17 +89,7 @@ export function createContainerRunner(
   const { clock, sandbox, times, changed, event } = surroundings;
   const { name } = container;
   const podText = `${surroundings.podName}_${surroundings.podNamespace}(${surroundings.podUid})`;
-  const record: ContainerRecord = {
-    container,
-    kind,
-    state: { waiting: { reason: kind === "main" ? "ContainerCreating" : "PodInitializing" } },
-    lastState: undefined,
-    restartCount: 0,
-    started: false,
-    ready: false,
-    imageId: "",
-    containerId: undefined,
-  };
+  const record = waitingRecord(container, kind, kind === "main");
   const stopping = new AbortController();
   const listeners = new Set<(stream: "stdout" | "stderr", chunk: Uint8Array) => void>();
   const logs: ContainerLog[] = [];
@@ -362,10 +352,11 @@ export function createContainerRunner(
     const log = openLog();
     const startedAt = timestamp();
     const tty = container.tty === true;
+    const variables = new Map(Object.entries(declared));
     const { argv, ownEntrypoint } = containerArgv(
       {
-        command: (container.command ?? []).map((part) => expandVariables(part, declared)),
-        args: (container.args ?? []).map((part) => expandVariables(part, declared)),
+        command: (container.command ?? []).map((part) => expandVariables(part, variables)),
+        args: (container.args ?? []).map((part) => expandVariables(part, variables)),
       },
       image.program,
     );

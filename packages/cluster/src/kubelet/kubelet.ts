@@ -27,6 +27,7 @@ import {
   resources,
   type Secret,
   type Service,
+  serviceEnvironment,
 } from "@portolan/core";
 import type { ImageTable, ResolvedImage } from "../images/image-table.ts";
 import type { EventSink } from "../workloads/event-sink.ts";
@@ -37,7 +38,6 @@ import type { PodRuntime, PodSandbox } from "./pod-runtime.ts";
 import { createPodStreams } from "./pod-streams.ts";
 import { type NodeSurroundings, type PodWorker, startPodWorker } from "./pod-worker.ts";
 import { parseResolverConfiguration, podResolver, type ResolverConfiguration } from "./resolver-configuration.ts";
-import { serviceVariables } from "./service-variables.ts";
 
 /** How the node presents itself. */
 export interface NodeRegistration {
@@ -162,8 +162,9 @@ export function createKubelet(options: KubeletOptions): Kubelet {
     async environment(pod: Pod, addresses: readonly string[], container: Container) {
       await services.synced();
       const { namespace = "default" } = pod.metadata;
-      const visible = serviceVariables(services.lister, namespace, pod.spec?.enableServiceLinks ?? true);
-      return containerEnvironment(container, visible, sources(pod, addresses));
+      const visible = serviceEnvironment(services.lister.list(), namespace, pod.spec?.enableServiceLinks ?? true);
+      const variables = Object.fromEntries(visible.map(({ name, value }) => [name, value]));
+      return containerEnvironment(container, variables, sources(pod, addresses));
     },
     resolver: (pod) =>
       podResolver(pod.metadata.namespace ?? "default", pod.spec ?? { containers: [] }, {

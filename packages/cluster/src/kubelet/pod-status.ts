@@ -31,6 +31,34 @@ export interface PodFacts {
   readonly now: string;
 }
 
+/** A container of which nothing has happened yet. */
+export function waitingRecord(
+  container: Container,
+  kind: ContainerRecord["kind"],
+  initialized: boolean,
+): ContainerRecord {
+  return {
+    container,
+    kind,
+    state: { waiting: { reason: initialized ? "ContainerCreating" : "PodInitializing" } },
+    lastState: undefined,
+    restartCount: 0,
+    started: false,
+    ready: false,
+    imageId: "",
+    containerId: undefined,
+  };
+}
+
+/** The records of a pod of which nothing runs yet. */
+export function waitingRecords(pod: Pod): ContainerRecord[] {
+  const initial = pod.spec?.initContainers ?? [];
+  return [
+    ...initial.map((one) => waitingRecord(one, one.restartPolicy === "Always" ? "sidecar" : "init", false)),
+    ...(pod.spec?.containers ?? []).map((one) => waitingRecord(one, "main", initial.length === 0)),
+  ];
+}
+
 /** The class by which the pod would be evicted. */
 export function qosClass(pod: Pod): "Guaranteed" | "Burstable" | "BestEffort" {
   const containers = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])];
@@ -64,7 +92,7 @@ export function podPhase(pod: Pod, records: readonly ContainerRecord[]): NonNull
     ({ state, lastState }) =>
       state.terminated !== undefined || (state.waiting !== undefined && lastState !== undefined),
   );
-  if (running + stopped.length < main.length) return "Pending";
+  if (main.length === 0 || running + stopped.length < main.length) return "Pending";
   if (running > 0) return "Running";
   if (policy === "Always") return "Running";
   const exits = stopped.map(({ state, lastState }) => (state.terminated ?? lastState?.terminated)?.exitCode ?? 0);

@@ -6,7 +6,7 @@ import type { ImageTable, ResolvedImage } from "../images/image-table.ts";
 import { semanticallyEqual } from "../workloads/pod-template.ts";
 import { type ContainerRunner, createContainerRunner, type RestartTimes } from "./container-runner.ts";
 import type { PodMount, PodRuntime, PodSandbox } from "./pod-runtime.ts";
-import { podStatus } from "./pod-status.ts";
+import { podStatus, waitingRecords } from "./pod-status.ts";
 import { formatResolverConfiguration, hostsFile, type PodResolver } from "./resolver-configuration.ts";
 
 /** What the workers of a node share. */
@@ -73,7 +73,7 @@ export function startPodWorker(initial: Pod, node: NodeSurroundings): PodWorker 
     return podStatus(
       written === undefined ? pod : { ...pod, status: { ...pod.status, ...written, conditions: mergedConditions() } },
       {
-        records: runners.map((runner) => runner.record),
+        records: runners.length === 0 ? waitingRecords(pod) : runners.map((runner) => runner.record),
         podAddresses: addresses,
         nodeAddresses: node.nodeAddresses,
         startTime,

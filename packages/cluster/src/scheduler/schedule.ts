@@ -1,5 +1,4 @@
-import type { LabelSelector, Node, Pod } from "@portolan/core";
-import { selectsLabels } from "../workloads/label-selector.ts";
+import { type LabelSelector, matchLabelSelector, type Node, type Pod } from "@portolan/core";
 import { controllerOf } from "../workloads/pod-template.ts";
 import { matchesNodeAffinity, matchesNodeSelectorTerm, nodeAffinityOf } from "./node-affinity.ts";
 import { allocatable, podRequests } from "./resource-requests.ts";
@@ -58,7 +57,7 @@ function termSelects(term: PodAffinityTerm, owner: Pod, candidate: Pod): boolean
   const everywhere = term.namespaceSelector !== undefined && Object.keys(term.namespaceSelector).length === 0;
   const namespaces = term.namespaces ?? [];
   if (!everywhere && !(namespaces.length === 0 ? namespace === own : namespaces.includes(namespace))) return false;
-  return term.labelSelector !== undefined && selectsLabels(term.labelSelector, candidate.metadata.labels);
+  return term.labelSelector !== undefined && matchLabelSelector(term.labelSelector, candidate.metadata.labels);
 }
 
 /** True when the domain of `node` under the term's key holds a pod that the term selects. */
@@ -139,7 +138,7 @@ function spreadRefusal(pod: Pod, node: Node, states: readonly NodeState[]): stri
       return "node(s) didn't match pod topology spread constraints (missing required label)";
     }
     const counts = countByDomain(pod, constraint.topologyKey, constraint.labelSelector, states, true);
-    const self = selectsLabels(constraint.labelSelector, pod.metadata.labels) ? 1 : 0;
+    const self = matchLabelSelector(constraint.labelSelector, pod.metadata.labels) ? 1 : 0;
     const skew = (counts.get(domain) ?? 0) + self - Math.min(...counts.values());
     if (skew > constraint.maxSkew) return "node(s) didn't match pod topology spread constraints";
   }
@@ -162,7 +161,7 @@ function countByDomain(
       (other) =>
         other.metadata.namespace === pod.metadata.namespace &&
         other.metadata.deletionTimestamp === undefined &&
-        selectsLabels(selector, other.metadata.labels),
+        matchLabelSelector(selector, other.metadata.labels),
     );
     counts.set(domain, (counts.get(domain) ?? 0) + matching.length);
   }

@@ -13,10 +13,16 @@ import {
   systemClock,
   type WorkQueue,
 } from "@portolan/client";
-import { type KubernetesObject, type LabelSelector, type Pod, type ResourceType, resources } from "@portolan/core";
+import {
+  type KubernetesObject,
+  type LabelSelector,
+  matchLabelSelector,
+  type Pod,
+  type ResourceType,
+  resources,
+} from "@portolan/core";
 import type { EventSink } from "./event-sink.ts";
 import { createExpectations } from "./expectations.ts";
-import { selectsLabels } from "./label-selector.ts";
 import { isTerminating } from "./pod-state.ts";
 import { controllerOf, controllerReference, semanticallyEqual } from "./pod-template.ts";
 
@@ -151,7 +157,7 @@ export function createPodController<T extends Statused>(
     const owner = controllerOf(pod);
     if (owner === undefined) {
       for (const object of objects.lister.list(pod.metadata.namespace)) {
-        if (selectsLabels(workload.selector(object), pod.metadata.labels)) queue.add(objectKey(object));
+        if (matchLabelSelector(workload.selector(object), pod.metadata.labels)) queue.add(objectKey(object));
       }
     } else if (owner.kind === type.kind) queue.add(`${pod.metadata.namespace}/${owner.name}`);
   };
@@ -200,7 +206,7 @@ export function createPodController<T extends Statused>(
         { patchType: "application/merge-patch+json", signal },
       );
     for (const pod of pods.lister.byIndex(CONTROLLER_INDEX, uid)) {
-      if (selector === undefined || selectsLabels(selector, pod.metadata.labels) || isTerminating(object)) {
+      if (selector === undefined || matchLabelSelector(selector, pod.metadata.labels) || isTerminating(object)) {
         result.push(pod);
         continue;
       }
@@ -211,7 +217,7 @@ export function createPodController<T extends Statused>(
     }
     if (selector === undefined || isTerminating(object)) return result;
     for (const pod of pods.lister.byIndex(ORPHAN_INDEX, namespace)) {
-      if (isTerminating(pod) || !selectsLabels(selector, pod.metadata.labels)) continue;
+      if (isTerminating(pod) || !matchLabelSelector(selector, pod.metadata.labels)) continue;
       const references = [...(pod.metadata.ownerReferences ?? []), controllerReference(object, type)];
       try {
         result.push(await patch(pod, references));
