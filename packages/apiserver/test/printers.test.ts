@@ -304,6 +304,30 @@ describe("tables", () => {
     ]);
   });
 
+  test("kinds without columns of their own show when they were made, custom resources their age", () => {
+    const object = { metadata: { name: "x", creationTimestamp: "2026-01-01T00:00:00Z" } };
+    const shown = (group: string): unknown => {
+      const definition = {
+        group,
+        version: "v1",
+        apiVersion: `${group}/v1`,
+        kind: "Thing",
+        resource: "things",
+        namespaced: true,
+      };
+      const table = printTable(definition, [object], { now });
+      return [table.columnDefinitions?.map((column) => column.name), table.rows[0]?.cells];
+    };
+    expect(shown("rbac.authorization.k8s.io")).toEqual([
+      ["Name", "Created At"],
+      ["x", "2026-01-01T00:00:00Z"],
+    ]);
+    expect(shown("example.com")).toEqual([
+      ["Name", "Age"],
+      ["x", "30s"],
+    ]);
+  });
+
   test("every kind fills its columns, whatever is missing", () => {
     for (const definition of builtinResources) {
       const [row] = printTable(definition, [{ metadata: {} }], { now }).rows;

@@ -532,8 +532,13 @@ function size(value: object | undefined): number {
   return Object.keys(value ?? {}).length;
 }
 
-/** What a kind without a printer of its own shows. */
-export function printDefault(object: KubernetesObject, now: Date): Cell[] {
+/** What a built-in kind without a printer of its own shows. */
+export function printDefault(object: KubernetesObject): Cell[] {
+  return [name(object), object.metadata?.creationTimestamp ?? ""];
+}
+
+/** What a custom resource shows. */
+export function printCustom(object: KubernetesObject, now: Date): Cell[] {
   return [name(object), created(object, now)];
 }
 
@@ -586,5 +591,4 @@ export const printersByKind: Readonly<Record<string, CellPrinter>> = {
   ],
   "Ingress.networking.k8s.io": printIngress,
   "IngressClass.networking.k8s.io": printIngressClass,
-  "CustomResourceDefinition.apiextensions.k8s.io": (object) => [name(object), object.metadata?.creationTimestamp ?? ""],
 };

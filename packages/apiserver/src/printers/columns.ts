@@ -49,8 +49,14 @@ const nodeAddressesDescription =
 
 const daemonSetInfo = "More info: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/";
 
-/** What a kind without columns of its own shows. */
-export const defaultColumns: readonly TableColumnDefinition[] = [name, age];
+/** What a built-in kind without columns of its own shows. */
+export const defaultColumns: readonly TableColumnDefinition[] = [
+  name,
+  column("Created At", ageDescription, { type: "date" }),
+];
+
+/** What a custom resource shows unless its definition says otherwise. */
+export const customColumns: readonly TableColumnDefinition[] = [name, column("Age", ageDescription, { type: "date" })];
 
 /** Columns by `kind.group`, in order. */
 export const columnsByKind: Readonly<Record<string, readonly TableColumnDefinition[]>> = {
@@ -315,5 +321,4 @@ export const columnsByKind: Readonly<Record<string, readonly TableColumnDefiniti
     column("Parameters", "A reference to a resource with additional parameters"),
     age,
   ],
-  "CustomResourceDefinition.apiextensions.k8s.io": [name, column("Created At", ageDescription, { type: "date" })],
 };

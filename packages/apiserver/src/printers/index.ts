@@ -1,6 +1,6 @@
 import type { KubernetesObject, ListMeta, ObjectMeta, ResourceType } from "@portolan/core";
-import { type Cell, printDefault, printersByKind } from "./cells.ts";
-import { columnsByKind, defaultColumns, type TableColumnDefinition } from "./columns.ts";
+import { type Cell, type CellPrinter, printCustom, printDefault, printersByKind } from "./cells.ts";
+import { columnsByKind, customColumns, defaultColumns, type TableColumnDefinition } from "./columns.ts";
 
 export type { Cell } from "./cells.ts";
 export type { TableColumnDefinition } from "./columns.ts";
@@ -60,10 +60,23 @@ function keyOf(definition: ResourceType): string {
   return `${definition.kind}.${definition.group}`;
 }
 
-/** Columns of a kind: those of its own, or name and age. Columns for `-o wide` are always among them, with priority 1. */
+/** Groups of Kubernetes itself have no dot, or end in `k8s.io`. */
+function isBuiltIn({ group }: ResourceType): boolean {
+  return !group.includes(".") || group.endsWith(".k8s.io");
+}
+
+/**
+ * Columns of a kind: those of its own, or name and time of creation (of custom resources: age). Columns for `-o wide` are always
+ * among them, with priority 1.
+ */
 export function columnsOf(definition: ResourceType): readonly TableColumnDefinition[] {
-  if (keyOf(definition) === "Event.events.k8s.io") return columnsByKind["Event."] ?? defaultColumns;
-  return columnsByKind[keyOf(definition)] ?? defaultColumns;
+  // The same kind in two groups.
+  const key = keyOf(definition) === "Event.events.k8s.io" ? "Event." : keyOf(definition);
+  return columnsByKind[key] ?? (isBuiltIn(definition) ? defaultColumns : customColumns);
+}
+
+function printerOf(definition: ResourceType): CellPrinter {
+  return printersByKind[keyOf(definition)] ?? (isBuiltIn(definition) ? printDefault : printCustom);
 }
 
 function rowConditions(definition: ResourceType, object: KubernetesObject): readonly TableRowCondition[] | undefined {
@@ -104,7 +117,7 @@ export function printTable(
   options: TableOptions,
 ): Table {
   const apiVersion: Table["apiVersion"] = `meta.k8s.io/${options.version ?? "v1"}`;
-  const print = printersByKind[keyOf(definition)] ?? printDefault;
+  const print = printerOf(definition);
   const rows = objects.map((object): TableRow => {
     const conditions = rowConditions(definition, object);
     return {
