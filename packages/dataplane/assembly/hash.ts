@@ -10,7 +10,10 @@ export class Hash {
     return load<u64>(changetype<usize>(Tables.control), offsetof<Control>("seedLow"));
   }
 
-  /** Of a connection tuple. IPv4 has zero high words, whose multiplications cost next to nothing. */
+  /**
+   * Of a connection tuple. A multiplication moves differences upwards only, and those of an IPv4 address lie at the top of its raw
+   * word: so addresses are turned by half a word first, and ports go in before the first multiplication.
+   */
   @inline static tuple(
     sourceHigh: u64,
     sourceLow: u64,
@@ -19,17 +22,20 @@ export class Hash {
     ports: u32,
     meta: u32,
   ): u64 {
-    let h = (sourceLow + sourceHigh * 0x9e3779b97f4a7c15 + Hash.seed) * 0xbf58476d1ce4e5b9;
+    const both = <u64>ports | ((<u64>ports) << 32);
+    let h = ((rotl<u64>(sourceLow, 32) + sourceHigh * 0x9e3779b97f4a7c15) ^ both ^ Hash.seed) * 0xbf58476d1ce4e5b9;
     h ^= h >> 32;
-    h = (h + destinationLow + destinationHigh * 0xc2b2ae3d27d4eb4f) * 0x94d049bb133111eb;
-    h ^= h >> 29;
-    h = (h + (<u64>ports | ((<u64>meta) << 32))) * 0xff51afd7ed558ccd;
+    h =
+      (h + rotl<u64>(destinationLow, 32) + destinationHigh * 0xc2b2ae3d27d4eb4f + ((<u64>meta) << 40)) *
+      0x94d049bb133111eb;
+    h ^= h >> 32;
+    h *= 0xff51afd7ed558ccd;
     return h ^ (h >> 32);
   }
 
   /** Of an address and one further word. */
   @inline static address(high: u64, low: u64, word: u64): u64 {
-    let h = (low + high * 0xd6e8feb86659fd93 + Hash.seed) * 0xa0761d6478bd642f;
+    let h = (rotl<u64>(low, 32) + high * 0xd6e8feb86659fd93 + Hash.seed) * 0xa0761d6478bd642f;
     h ^= h >> 32;
     h = (h + word) * 0xe7037ed1a0b428db;
     return h ^ (h >> 32);

@@ -14,10 +14,10 @@ import { Descriptors } from "./descriptors";
  *     pool.owners     one byte per frame: who may touch it
  *
  *     pool   0 umem       4 frames     8 free      12 freeCount  16 owners      20 ports   24 hand     28 ringMask
- *           32 kicks     36 kickCount 40 fullDrops 44 host       48 …
+ *           32 kicks     36 kickCount 40 fullDrops 44 host       48 reserve    52 …
  *     port   0 rxProd     4 rxCons     8 rxRing    12 txProd     16 txCons      20 txRing
  *           24 fillProd  28 fillCons  32 fillRing  36 completionProd  40 completionCons  44 completionRing
- *           48 fillTarget 52 open     56 kicked    60 …
+ *           48 fillTarget 52 open     56 kicked    60 fillLimit
  *
  * Frame owners: FREE on the stack, BATCH_OWNER while a program works on it, otherwise 1 + index of the port in whose rings it is.
  * So a closed port gives back every frame, wherever the kernel left it.
@@ -36,6 +36,7 @@ class Pool {
   kickCount: u32;
   fullDrops: u32;
   host: u32;
+  reserve: u32;
 }
 
 @unmanaged
@@ -55,6 +56,7 @@ class XskPort {
   fillTarget: u32;
   open: u32;
   kicked: u32;
+  fillLimit: u32;
 }
 
 const POOL_SIZE: u32 = 64;
@@ -100,16 +102,23 @@ class Xsk {
     atomic.store<u32>(<usize>port.completionConsumer, consumed);
   }
 
-  /** Gives the kernel frames to receive into. */
+  /**
+   * Gives the kernel frames to receive into. A port that nearly ran out of them gets twice as many from then on, up to its limit
+   * and as long as the pool keeps its reserve: frames in the kernel's hands do not come back before something is received.
+   */
   @inline static fill(pool: Pool, port: XskPort, owner: u8): void {
     const mask = pool.ringMask;
-    const target = port.fillTarget;
+    let target = port.fillTarget;
     const consumed = atomic.load<u32>(<usize>port.fillConsumer);
     let produced = load<u32>(<usize>port.fillProducer);
     let held = produced - consumed;
     // A few at a time would cost a shared cache line each; wait for a quarter to be missing.
     if (held > target - (target >> 2)) return;
     let free = pool.freeCount;
+    if (held < target >> 2 && target < port.fillLimit && free > pool.reserve + target) {
+      target <<= 1;
+      port.fillTarget = target;
+    }
     const ring = port.fillRing;
     while (held < target && free > 0) {
       free--;
@@ -175,7 +184,7 @@ export function xskCreate(base: u32, umem: u32, frames: u32, ports: u32, ringSiz
   return 1;
 }
 
-/** Address of a port's twelve ring addresses and its fill target, for the host to write before {@link xskOpen}. */
+/** Address of a port's twelve ring addresses, its fill target and its limit, for the host to write before {@link xskOpen}. */
 export function xskPort(base: u32, index: u32): u32 {
   return base + POOL_SIZE + index * PORT_SIZE;
 }
@@ -185,7 +194,11 @@ export function xskOpen(base: u32, index: u32): void {
   const port = Xsk.port(base, index);
   port.open = 1;
   port.kicked = 0;
+  const limit = port.fillLimit;
+  // Empty is where a port begins, not what it ran down to.
+  port.fillLimit = 0;
   Xsk.fill(Xsk.pool(base), port, <u8>(index + 1));
+  port.fillLimit = limit;
 }
 
 /** Stops using a port: no ring is touched from here on. Call it before the socket is closed. */
@@ -274,6 +287,11 @@ export function xskTransmit(base: u32, count: u32): u32 {
     Xsk.release(pool, address - pool.umem);
   }
   return pool.kickCount;
+}
+
+/** Keeps so many frames from ports that want more than they began with: for ports to come, and for what is being sent. */
+export function xskReserve(base: u32, frames: u32): void {
+  Xsk.pool(base).reserve = frames;
 }
 
 /** Address of the kick list: u32 port indices. */
