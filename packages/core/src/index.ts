@@ -27,6 +27,13 @@ export {
   prefixWarnings,
 } from "./validation/addresses.ts";
 export {
+  endpointSliceLimits,
+  validateEndpointSlice,
+  validateEndpointSliceUpdate,
+  validateEndpoints,
+  validateEndpointsUpdate,
+} from "./validation/endpoints.ts";
+export {
   duplicate,
   type FieldError,
   type FieldErrorType,
@@ -57,6 +64,7 @@ export {
   validateObjectMeta,
   validateObjectMetaUpdate,
 } from "./validation/object-meta.ts";
+export { quantityValue, validatePod, validatePodStatusUpdate, validatePodUpdate } from "./validation/pod.ts";
 export {
   type ValidationGates,
   validateService,

@@ -101,3 +101,12 @@ export function isZero(value: unknown): boolean {
   if (Array.isArray(value)) return value.length === 0;
   return isJsonObject(value) && Object.keys(value).length === 0;
 }
+
+/** A text that is equal for values that are equal up to the order of fields; for use as a key. */
+export function canonicalText(value: unknown): string {
+  return (
+    JSON.stringify(value, (_, item: unknown) =>
+      isJsonObject(item) ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1))) : item,
+    ) ?? ""
+  );
+}

@@ -29,7 +29,6 @@ const label1035Pattern = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const subdomainPattern = `${labelPattern}(\\.${labelPattern})*`;
 const qualifiedPattern = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const labelValuePattern = `(${qualifiedPattern})?`;
-const environmentPattern = "[-._a-zA-Z][-._a-zA-Z0-9]*";
 const configMapKeyPattern = "[-._a-zA-Z0-9]+";
 const percentPattern = "[0-9]+%";
 
@@ -38,7 +37,6 @@ const label1035Regex = new RegExp(`^${label1035Pattern}$`);
 const subdomainRegex = new RegExp(`^${subdomainPattern}$`);
 const qualifiedRegex = new RegExp(`^${qualifiedPattern}$`);
 const labelValueRegex = new RegExp(`^${labelValuePattern}$`);
-const environmentRegex = new RegExp(`^${environmentPattern}$`);
 const configMapKeyRegex = new RegExp(`^${configMapKeyPattern}$`);
 
 const labelText = regexProblem(
@@ -155,22 +153,6 @@ export function environmentNameProblems(text: string): string[] {
   return /^[ -<>-~]+$/.test(text)
     ? []
     : ["a valid environment variable name must consist only of printable ASCII characters other than '='"];
-}
-
-/** Name of an environment variable a shell can use; prefixes of `envFrom` that fail it are still accepted since 1.34. */
-export function shellEnvironmentNameProblems(text: string): string[] {
-  if (!environmentRegex.test(text)) {
-    return [
-      regexProblem(
-        "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit",
-        environmentPattern,
-        "my.env-name",
-        "MY_ENV.NAME",
-        "MyEnvName1",
-      ),
-    ];
-  }
-  return pathStepProblems(text);
 }
 
 function pathStepProblems(text: string): string[] {
