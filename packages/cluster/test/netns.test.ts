@@ -295,6 +295,22 @@ describe.skipIf(missing !== undefined)("nodes as network namespaces", () => {
     expect(Math.abs(after.freeFrames - before.freeFrames)).toBeLessThan(1600);
   });
 
+  test("a node takes as many pods as a kubelet, and the last of them is served", async () => {
+    const node = nodes[1]!;
+    const taken = (await node.counters()).ports.length;
+    const names: string[] = [];
+    for (let i = 0; i < 112 - taken; i++) {
+      names.push(`crowd${i}`);
+      await node.addPod({ name: `crowd${i}`, addresses: [`10.244.2.${100 + i}`] });
+    }
+    await expect(node.addPod({ name: "late", addresses: ["10.244.2.99"] })).rejects.toThrow("limit");
+    const last = await node
+      .removePod(names.pop()!)
+      .then(() => node.addPod({ name: "last", addresses: ["10.244.2.98"] }));
+    expect(await dial(last, "10.96.0.10", 80)).toEqual([expect.stringContaining("10.244.2.98")]);
+    for (const name of [...names, "last"]) await node.removePod(name);
+  }, 60_000);
+
   test("connections and counters are shown", async () => {
     const connections = await nodes[0]!.connections();
     expect(connections.some((c) => c.original.destination === "10.96.0.10" && c.reply.source === "10.244.2.2")).toBe(

@@ -25,18 +25,23 @@ import type {
 
 /** Ports of a node: uplink, host and pods. */
 const PORT_LIMIT = 112;
-/** Word of a port in the AF_XDP block: see `assembly/xsk.ts`. */
+/** Words of a port in the AF_XDP block: see `assembly/xsk.ts`. */
 const FILL_TARGET_WORD = 12;
+const FILL_LIMIT_WORD = 15;
 /** Entries of each ring. A reader that is preempted for some milliseconds loses nothing up to here. */
 const RING_SIZE = 2048;
 /** Frames of a node, 2048 octets each. */
 const FRAMES = 24_576;
 /**
- * Frames that wait in the kernel's hands for a port's next packets, by kind. Pods share what is left when they are many: with
- * 256 a bulk transfer loses a hundredth of its packets on a busy machine, with 1024 hardly any.
+ * Frames that wait in the kernel's hands for a port's next packets: at first, and at most, once it had use for more. With 256 a
+ * bulk transfer loses a hundredth of its packets on a busy machine, with 1024 hardly any; but many idle pods must not hold all.
  */
-const FILL_TARGET = { uplink: 2048, host: 512, pod: 1024 } as const;
-/** Frames that are never lent to receive: what a batch holds while it is worked on, and what waits to be sent. */
+const FILL = {
+  uplink: { first: 2048, most: 2048 },
+  host: { first: 512, most: 1024 },
+  pod: { first: 64, most: 1024 },
+} as const;
+/** Frames for what a batch holds while it is worked on, and for what waits to be sent. */
 const SPARE_FRAMES = 4096;
 const HOST_PORT = 1;
 /** Looks at the rings in vain before the thread sleeps; a look costs about a hundred nanoseconds. */
@@ -229,12 +234,15 @@ class Forwarder {
       throw error;
     }
     const { rx, tx, fill, completion } = socket.rings;
+    const words = this.#exports.xskPort(this.#block, index) >>> 2;
     this.#words.set(
       [rx, tx, fill, completion].flatMap((ring) => [ring.producer, ring.consumer, ring.entries]),
-      this.#exports.xskPort(this.#block, index) >>> 2,
+      words,
     );
+    this.#words[words + FILL_TARGET_WORD] = FILL[spec.kind].first;
+    this.#words[words + FILL_LIMIT_WORD] = FILL[spec.kind].most;
     this.#ports.set(index, { spec, socket });
-    this.#shareFrames();
+    this.#reserveFrames();
     this.#exports.xskOpen(this.#block, index);
     this.#poller.add(socket.fd);
   }
@@ -248,16 +256,12 @@ class Forwarder {
     this.#dataplane.removePort(index);
     port.socket.close();
     this.#exports.xskReclaim(this.#block, index);
-    this.#shareFrames();
+    this.#reserveFrames();
   }
 
-  #shareFrames(): void {
-    const pods = [...this.#ports.values()].filter(({ spec }) => spec.kind === "pod").length;
-    const share = Math.floor((FRAMES - SPARE_FRAMES - FILL_TARGET.uplink - FILL_TARGET.host) / Math.max(1, pods));
-    for (const [index, { spec }] of this.#ports) {
-      const target = spec.kind === "pod" ? Math.min(FILL_TARGET.pod, share) : FILL_TARGET[spec.kind];
-      this.#words[(this.#exports.xskPort(this.#block, index) >>> 2) + FILL_TARGET_WORD] = target;
-    }
+  #reserveFrames(): void {
+    const toCome = PORT_LIMIT - this.#ports.size;
+    this.#exports.xskReserve(this.#block, SPARE_FRAMES + toCome * FILL.pod.first);
   }
 
   #announce(address: string, index: number): void {
