@@ -5,7 +5,7 @@ const EFD_NONBLOCK = 0o4000;
 const EFD_CLOEXEC = 0o2000000;
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 
-/** An open eventfd. The number may be handed to another thread, which wraps it with {@link wakeEventCounter}. */
+/** An open eventfd. The number may be handed to another thread, which wraps it with {@link eventCounterAt}. */
 export interface EventCounter {
   /** The descriptor to poll for input. */
   readonly fd: number;
@@ -22,11 +22,11 @@ export interface EventCounter {
  * @throws {@link SystemCallError} when no descriptor is left
  */
 export function createEventCounter(): EventCounter {
-  return wakeEventCounter(checked(libc().eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd", "event counter"));
+  return eventCounterAt(checked(libc().eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd", "event counter"));
 }
 
 /** Wraps an eventfd that another thread opened; whoever opened it closes it. */
-export function wakeEventCounter(fd: number): EventCounter {
+export function eventCounterAt(fd: number): EventCounter {
   const buffer = new Uint8Array(8);
   return {
     fd,

@@ -5,7 +5,7 @@
  *
  * @packageDocumentation
  */
-export { createEventCounter, type EventCounter, wakeEventCounter } from "./event-counter.ts";
+export { createEventCounter, type EventCounter, eventCounterAt } from "./event-counter.ts";
 export { SystemCallError } from "./libc.ts";
 export {
   type BindMount,

@@ -423,8 +423,3 @@ export function createRtnetlink(context: string): Rtnetlink {
     },
   };
 }
-
-/** True when an error says that a link does not exist. */
-export function isMissingLink(error: unknown): boolean {
-  return error instanceof SystemCallError && error.errno === ENODEV;
-}

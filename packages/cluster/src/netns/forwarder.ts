@@ -12,7 +12,7 @@
 import { performance } from "node:perf_hooks";
 import { receiveMessageOnPort } from "node:worker_threads";
 import { createDataplane, type Dataplane } from "@portolan/dataplane";
-import { createPoller, createXdpSocket, ringMemorySize, wakeEventCounter, type XdpSocket } from "@portolan/netio-linux";
+import { createPoller, createXdpSocket, eventCounterAt, ringMemorySize, type XdpSocket } from "@portolan/netio-linux";
 import { announcementFrame } from "./announcement.ts";
 import type {
   ForwarderCalls,
@@ -78,7 +78,7 @@ class Forwarder {
   readonly #bytes: Uint8Array;
   readonly #ports = new Map<number, OpenPort>();
   readonly #poller = createPoller();
-  readonly #wake: ReturnType<typeof wakeEventCounter>;
+  readonly #wake: ReturnType<typeof eventCounterAt>;
   readonly #calls: { [Name in keyof ForwarderCalls]: (...parameters: Parameters<ForwarderCalls[Name]>) => unknown };
   #frames = 0;
   #batches = 0;
@@ -86,7 +86,7 @@ class Forwarder {
 
   constructor(data: ForwarderData) {
     this.#data = data;
-    this.#wake = wakeEventCounter(data.wake);
+    this.#wake = eventCounterAt(data.wake);
     const blockRoom = 256 * 1024;
     this.#dataplane = createDataplane({
       capacity: {
