@@ -11,6 +11,8 @@ export interface MemoryApi {
   /** Writes an object past the transport, as another client would; makes or replaces it. */
   apply<T extends KubernetesObject>(type: ResourceType, object: T): T;
   remove(type: ResourceType, name: string, namespace?: string): void;
+  /** All objects of a kind as they are now. */
+  objects(type: ResourceType): KubernetesObject[];
   /** Forgets the history up to now: older resourceVersions and continue tokens are answered with 410. */
   compact(): void;
   /** Sends a bookmark to every watch that asked for them. */
@@ -283,6 +285,7 @@ export function createMemoryApi(options: { readonly now?: () => number } = {}): 
     remove(type, name, namespace) {
       erase(collectionOf(type), keyOf(namespace, name));
     },
+    objects: (type) => selected(collectionOf(type), undefined),
     compact() {
       compacted = ++revision;
       history.length = 0;
