@@ -1,10 +1,7 @@
 /**
  * Where the forwarder's thread begins: a file beside this one in the built package. From source (tests), it is bundled
- * once a process into a temporary file, because worker threads do not read TypeScript.
+ * once a process, in memory, because worker threads do not read TypeScript.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 let bundled: Promise<URL> | undefined;
@@ -23,7 +20,7 @@ interface ResolveArguments {
 }
 
 interface Bundler {
-  build(options: object): Promise<unknown>;
+  build(options: object): Promise<{ readonly outputFiles: readonly { readonly text: string }[] }>;
 }
 
 interface BundlerHooks {
@@ -35,12 +32,9 @@ async function bundle(entry: string): Promise<URL> {
   // A development dependency; the name in a variable keeps it out of the built package's dependencies.
   const name = "esbuild";
   const { build } = (await import(name)) as Bundler;
-  const directory = mkdtempSync(join(tmpdir(), "portolan-forwarder-"));
-  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
-  const outfile = join(directory, "forwarder-worker.mjs");
-  await build({
+  const { outputFiles } = await build({
     entryPoints: [entry],
-    outfile,
+    write: false,
     bundle: true,
     platform: "node",
     format: "esm",
@@ -49,7 +43,7 @@ async function bundle(entry: string): Promise<URL> {
     logLevel: "error",
     plugins: [
       {
-        // Native code stays where it is installed, and the bundle lies elsewhere: it is named by its full path.
+        // Native code stays where it is installed, and the bundle lies nowhere: it is named by its full path.
         name: "native",
         setup(hooks: BundlerHooks): void {
           hooks.onResolve({ filter: /^koffi$/ }, async ({ path, resolveDir, pluginData }) => {
@@ -61,5 +55,5 @@ async function bundle(entry: string): Promise<URL> {
       },
     ],
   });
-  return pathToFileURL(outfile);
+  return new URL(`data:text/javascript;base64,${Buffer.from(outputFiles[0]!.text).toString("base64")}`);
 }
