@@ -1,4 +1,4 @@
-import { addressKey, type EncodedAddress } from "./address-codec.ts";
+import { type AddressKey, addressKey, type EncodedAddress, writeAddress } from "./address-codec.ts";
 import { DataplaneError } from "./errors.ts";
 import { AddressFlag, ARGUMENTS, NONE } from "./generated/layout.ts";
 import type { Machine } from "./memory.ts";
@@ -18,7 +18,7 @@ export type AddressUse = "local" | "nodePort" | "clusterIP" | "service";
 /** Counts why an address matters to the dataplane, and keeps its address table in step. */
 export class AddressBook {
   readonly #machine: Machine;
-  readonly #uses = new Map<string, Uses>();
+  readonly #uses = new Map<AddressKey, Uses>();
 
   constructor(machine: Machine) {
     this.#machine = machine;
@@ -56,7 +56,7 @@ export class AddressBook {
     const after = AddressBook.#flags(uses);
     if (after === 0) this.#uses.delete(key);
     if (before === after) return;
-    this.#machine.u8.set(address.bytes, ARGUMENTS);
+    writeAddress(this.#machine.u32, ARGUMENTS >> 2, address);
     this.#machine.exports.setAddress(address.family, after, NONE);
   }
 

@@ -1,40 +1,84 @@
 import { formatAddress, type IPFamily, parseAddress } from "@portolan/net";
 
-/** An address as the maps hold it: 16 bytes, IPv4 as `::ffff:a.b.c.d`, and its family. */
+/**
+ * An address as the maps hold it: 16 bytes, IPv4 as `::ffff:a.b.c.d`, read as four little-endian words. Numbers instead of an array,
+ * because a sync of thousands of Services makes tens of thousands of these.
+ */
 export interface EncodedAddress {
-  readonly bytes: Uint8Array;
   readonly family: 4 | 6;
+  readonly word0: number;
+  readonly word1: number;
+  readonly word2: number;
+  readonly word3: number;
 }
 
-function parseDottedQuad(text: string): Uint8Array | undefined {
-  const bytes = new Uint8Array(16);
+function parseDottedQuad(text: string): EncodedAddress | undefined {
   let value = -1;
   let part = 0;
+  let word = 0;
   for (let i = 0; i <= text.length; i++) {
     const code = i === text.length ? 46 : text.charCodeAt(i);
     if (code === 46) {
       if (value < 0 || value > 255 || part > 3) return undefined;
-      bytes[12 + part++] = value;
+      word |= value << (8 * part++);
       value = -1;
     } else if (code >= 48 && code <= 57) {
       if (value === 0) return undefined;
       value = (value < 0 ? 0 : value * 10) + code - 48;
     } else return undefined;
   }
-  if (part !== 4) return undefined;
-  bytes[10] = 255;
-  bytes[11] = 255;
-  return bytes;
+  return part === 4 ? { family: 4, word0: 0, word1: 0, word2: 0xffff0000, word3: word >>> 0 } : undefined;
 }
 
 /** Encodes a textual address; `undefined` when it is none. */
 export function encodeAddress(text: string): EncodedAddress | undefined {
-  if (!text.includes(":")) {
-    const bytes = parseDottedQuad(text);
-    return bytes && { bytes, family: 4 };
-  }
+  if (!text.includes(":")) return parseDottedQuad(text);
   const address = parseAddress(text);
-  return address && { bytes: address.bytes, family: 6 };
+  if (address === undefined) return undefined;
+  const view = new DataView(address.bytes.buffer, address.bytes.byteOffset, 16);
+  const [word0, word1, word2, word3] = [0, 4, 8, 12].map((at) => view.getUint32(at, true)) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { family: 6, word0, word1, word2, word3 };
+}
+
+/** Writes an address at a word index. */
+export function writeAddress(words: Uint32Array, index: number, address: EncodedAddress): void {
+  words[index] = address.word0;
+  words[index + 1] = address.word1;
+  words[index + 2] = address.word2;
+  words[index + 3] = address.word3;
+}
+
+/** The 16 bytes of an address. */
+export function addressBytes(address: EncodedAddress): Uint8Array {
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  [address.word0, address.word1, address.word2, address.word3].forEach((word, i) => {
+    view.setUint32(i * 4, word, true);
+  });
+  return bytes;
+}
+
+/** The address with every bit after `length` (of the 128-bit form) cleared. */
+export function maskEncoded(address: EncodedAddress, length: number): EncodedAddress {
+  const mask = maskWords(length);
+  return {
+    family: address.family,
+    word0: (address.word0 & mask.word0) >>> 0,
+    word1: (address.word1 & mask.word1) >>> 0,
+    word2: (address.word2 & mask.word2) >>> 0,
+    word3: (address.word3 & mask.word3) >>> 0,
+  };
+}
+
+/** An address as one 32-bit number, as IPVS's hashes take it: IPv4 itself, IPv6 its four words XORed. */
+export function foldAddress(address: EncodedAddress): number {
+  const word = address.family === 4 ? address.word3 : address.word0 ^ address.word1 ^ address.word2 ^ address.word3;
+  return (((word & 0xff) << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)) >>> 0;
 }
 
 /** Canonical text of 16 bytes at an offset, given the family. */
@@ -43,13 +87,19 @@ export function decodeAddress(bytes: Uint8Array, offset: number, family: number)
   return formatAddress({ family: "IPv6", bytes: bytes.slice(offset, offset + 16) });
 }
 
-/** A key for maps on the host's side. */
-export function addressKey(address: EncodedAddress): string {
-  const b = address.bytes;
-  if (address.family === 4) return `${((b[12]! << 24) | (b[13]! << 16) | (b[14]! << 8) | b[15]!) >>> 0}`;
-  let key = "6";
-  for (let i = 0; i < 16; i += 2) key += String.fromCharCode((b[i]! << 8) | b[i + 1]!);
-  return key;
+/** A key of maps on the host's side: a number for IPv4, which is cheaper to make. */
+export type AddressKey = number | string;
+
+export function addressKey(address: EncodedAddress): AddressKey {
+  if (address.family === 4) return address.word3;
+  return `${address.word0}:${address.word1}:${address.word2}:${address.word3}`;
+}
+
+/** Key of an address with a port and a further number below 16. */
+export function endpointKey(address: EncodedAddress, port: number, further = 0): AddressKey {
+  const rest = further * 65_536 + port;
+  const key = addressKey(address);
+  return typeof key === "number" ? key + rest * 2 ** 32 : `${rest}/${key}`;
 }
 
 /** A port as it lies on the wire, read as a little-endian number. */
@@ -65,14 +115,14 @@ export function familyName(family: number): IPFamily {
   return family === 4 ? "IPv4" : "IPv6";
 }
 
-/** The mask of a prefix length in the 128-bit form. */
-export function maskBytes(length: number): Uint8Array {
-  const mask = new Uint8Array(16);
-  for (let i = 0; i < 16; i++) {
-    const bits = Math.min(8, Math.max(0, length - i * 8));
-    mask[i] = bits === 0 ? 0 : (0xff << (8 - bits)) & 0xff;
-  }
-  return mask;
+/** The mask of a prefix length in the 128-bit form, as words like those of an address. */
+export function maskWords(length: number): Omit<EncodedAddress, "family"> {
+  const word = (i: number) => {
+    const bits = Math.min(32, Math.max(0, length - i * 32));
+    const big = bits === 0 ? 0 : (0xffffffff << (32 - bits)) >>> 0;
+    return (((big & 0xff) << 24) | ((big & 0xff00) << 8) | ((big >>> 8) & 0xff00) | (big >>> 24)) >>> 0;
+  };
+  return { word0: word(0), word1: word(1), word2: word(2), word3: word(3) };
 }
 
 /** Six bytes of a link-layer address, from `aa:bb:cc:dd:ee:ff`. */

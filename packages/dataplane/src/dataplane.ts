@@ -1,6 +1,6 @@
 import type { IPFamily } from "@portolan/net";
 import { AddressBook } from "./address-book.ts";
-import { decodeAddress, encodeAddress, familyName } from "./address-codec.ts";
+import { decodeAddress, encodeAddress, familyName, writeAddress } from "./address-codec.ts";
 import { DataplaneError } from "./errors.ts";
 import { Forwarding, type PortSpec, type RouteSpec } from "./forwarding.ts";
 import {
@@ -488,9 +488,9 @@ class WebAssemblyDataplane implements Dataplane {
     if (source === undefined || destination === undefined || source.family !== destination.family)
       return { verdict: "PASS" };
     const protocol = { TCP: 6, UDP: 17, SCTP: 132 }[request.protocol];
-    const { u8, view, exports } = this.#machine;
-    u8.set(source.bytes, ARGUMENTS);
-    u8.set(destination.bytes, ARGUMENTS + 16);
+    const { u32, view, exports } = this.#machine;
+    writeAddress(u32, ARGUMENTS >> 2, source);
+    writeAddress(u32, (ARGUMENTS + 16) >> 2, destination);
     view.setUint16(ARGUMENTS + 32, request.sourcePort ?? 0, false);
     view.setUint16(ARGUMENTS + 34, request.destinationPort, false);
     view.setUint32(ARGUMENTS + 36, protocol | (destination.family << 8), true);

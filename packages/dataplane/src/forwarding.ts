@@ -1,6 +1,13 @@
 import { parsePrefix } from "@portolan/net";
 import type { AddressBook } from "./address-book.ts";
-import { type EncodedAddress, encodeAddress, familyNumber, maskBytes, parseMac } from "./address-codec.ts";
+import {
+  type EncodedAddress,
+  encodeAddress,
+  familyNumber,
+  maskEncoded,
+  parseMac,
+  writeAddress,
+} from "./address-codec.ts";
 import { DataplaneError } from "./errors.ts";
 import { ARGUMENTS, CONTROL, Control, NONE, Port, PortKind, PrefixScope, RouteFlag } from "./generated/layout.ts";
 import type { Machine } from "./memory.ts";
@@ -61,7 +68,7 @@ export class Forwarding {
   }
 
   setPort(index: number, spec: PortSpec): void {
-    const { layout, u8, view } = this.#machine;
+    const { layout, u8, u32, view } = this.#machine;
     const invalid = (message: string): never => {
       throw new DataplaneError("INVALID_PORT", `port ${index}: ${message}`);
     };
@@ -105,8 +112,10 @@ export class Forwarding {
     }
     view.setUint32(at + Port.proxyArp, spec.proxyArp ? 1 : 0, true);
     for (const address of addresses) {
-      if (address.family === 4) u8.set(address.bytes.subarray(8), at + Port.addressV4);
-      else u8.set(address.bytes, at + Port.addressV6High);
+      if (address.family === 4) {
+        view.setUint32(at + Port.addressV4, address.word2, true);
+        view.setUint32(at + Port.addressV4 + 4, address.word3, true);
+      } else writeAddress(u32, (at + Port.addressV6High) >> 2, address);
     }
     view.setUint32(at + Port.kind, kind, true);
     this.#ports.set(index, { spec, addresses });
@@ -116,14 +125,14 @@ export class Forwarding {
   removePort(index: number): void {
     const state = this.#ports.get(index);
     if (state === undefined) return;
-    const { layout, u8, exports } = this.#machine;
+    const { layout, u8, u32, exports } = this.#machine;
     const at = layout.regions.ports.address + index * Port.SIZE;
     u8.fill(0, at, at + Port.SIZE);
     this.#ports.delete(index);
     for (const address of state.addresses) {
       this.#addresses.remove(address, "local");
       if (this.#addresses.isLocal(address)) continue;
-      u8.set(address.bytes, ARGUMENTS);
+      writeAddress(u32, ARGUMENTS >> 2, address);
       exports.flushMasqueraded();
     }
     this.#publish();
@@ -133,7 +142,7 @@ export class Forwarding {
     const invalid = (message: string): never => {
       throw new DataplaneError("INVALID_ROUTE", `route ${prefix}: ${message}`);
     };
-    const { bytes, family, length } = parseRoutePrefix(prefix) ?? invalid("not a CIDR or address");
+    const { address, length } = parseRoutePrefix(prefix) ?? invalid("not a CIDR or address");
     if (!Number.isInteger(route.port) || route.port < 0 || route.port >= this.#machine.layout.capacity.ports) {
       invalid(`port ${route.port} does not exist`);
     }
@@ -145,23 +154,23 @@ export class Forwarding {
       route.neighbor === undefined
         ? undefined
         : (encodeAddress(route.neighbor) ?? invalid(`"${route.neighbor}" is not an IP address`));
-    if (neighbor !== undefined && neighbor.family !== family)
+    if (neighbor !== undefined && neighbor.family !== address.family)
       invalid(`neighbour ${route.neighbor} is of the other family`);
     this.#prefixes.requireRoom(1);
-    this.#prefixes.set(PrefixScope.ROUTE, bytes, family, length, {
+    this.#prefixes.set(PrefixScope.ROUTE, address, length, {
       flags:
         (mac === undefined ? 0 : RouteFlag.NEXT_HOP_MAC) |
         (neighbor === undefined ? 0 : RouteFlag.NEIGHBOR) |
         (route.masquerade ? RouteFlag.MASQUERADE : 0),
       port: route.port,
       ...(mac === undefined ? {} : { mac }),
-      ...(neighbor === undefined ? {} : { neighbor: neighbor.bytes }),
+      ...(neighbor === undefined ? {} : { neighbor }),
     });
   }
 
   removeRoute(prefix: string): void {
     const parsed = parseRoutePrefix(prefix);
-    if (parsed !== undefined) this.#prefixes.remove(PrefixScope.ROUTE, parsed.bytes, parsed.family, parsed.length);
+    if (parsed !== undefined) this.#prefixes.remove(PrefixScope.ROUTE, parsed.address, parsed.length);
   }
 
   learnNeighbor(port: number, address: string, mac: string): void {
@@ -174,7 +183,7 @@ export class Forwarding {
       );
     }
     const view = new DataView(bytes.buffer);
-    this.#machine.u8.set(encoded.bytes, ARGUMENTS);
+    writeAddress(this.#machine.u32, ARGUMENTS >> 2, encoded);
     this.#machine.exports.learnNeighbor(port, view.getUint32(0, true), view.getUint16(4, true));
   }
 
@@ -187,13 +196,11 @@ export class Forwarding {
   }
 }
 
-function parseRoutePrefix(text: string): { bytes: Uint8Array; family: 4 | 6; length: number } | undefined {
+function parseRoutePrefix(text: string): { address: EncodedAddress; length: number } | undefined {
   const withLength = text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`;
   const prefix = parsePrefix(withLength);
-  if (prefix === undefined) return undefined;
-  const family = familyNumber(prefix.address.family);
-  const length = family === 4 ? prefix.length + 96 : prefix.length;
-  const mask = maskBytes(length);
   const address = encodeAddress(withLength.slice(0, withLength.lastIndexOf("/")));
-  return address && { bytes: address.bytes.map((byte, i) => byte & mask[i]!), family, length };
+  if (prefix === undefined || address === undefined) return undefined;
+  const length = familyNumber(prefix.address.family) === 4 ? prefix.length + 96 : prefix.length;
+  return { address: maskEncoded(address, length), length };
 }

@@ -1,3 +1,4 @@
+import { addressKey, type EncodedAddress, writeAddress } from "./address-codec.ts";
 import { DataplaneError } from "./errors.ts";
 import { ARGUMENTS, CONTROL, Control, Prefix, PrefixScope } from "./generated/layout.ts";
 import type { Machine } from "./memory.ts";
@@ -8,8 +9,7 @@ export interface PrefixValue {
   readonly port?: number;
   /** Six bytes. */
   readonly mac?: Uint8Array;
-  /** Sixteen bytes. */
-  readonly neighbor?: Uint8Array;
+  readonly neighbor?: EncodedAddress;
 }
 
 /** Keeps the prefix map and, per scope, which lengths are in use. */
@@ -30,26 +30,26 @@ export class PrefixTable {
     }
   }
 
-  /** Adds or replaces. `bytes` is masked, `length` that of the 128-bit form. True when the prefix is new. */
-  set(scope: number, bytes: Uint8Array, family: number, length: number, value: PrefixValue): boolean {
-    const { u8, view, exports } = this.#machine;
-    u8.set(bytes, ARGUMENTS);
-    const at = exports.setPrefix(scope, family, length);
+  /** Adds or replaces. `address` is masked, `length` that of the 128-bit form. True when the prefix is new. */
+  set(scope: number, address: EncodedAddress, length: number, value: PrefixValue): boolean {
+    const { u8, u32, view, exports } = this.#machine;
+    writeAddress(u32, ARGUMENTS >> 2, address);
+    const at = exports.setPrefix(scope, address.family, length);
     view.setUint32(at + Prefix.flags, value.flags, true);
     view.setUint32(at + Prefix.port, value.port ?? 0, true);
     if (value.mac !== undefined) u8.set(value.mac, at + Prefix.macLow);
-    if (value.neighbor !== undefined) u8.set(value.neighbor, at + Prefix.neighborHigh);
-    const key = `${scope}/${family}/${length}/${bytes.join(".")}`;
+    if (value.neighbor !== undefined) writeAddress(u32, (at + Prefix.neighborHigh) >> 2, value.neighbor);
+    const key = `${scope}/${length}/${address.family}/${addressKey(address)}`;
     if (this.#known.has(key)) return false;
     this.#known.add(key);
     this.#count(scope, length, 1);
     return true;
   }
 
-  remove(scope: number, bytes: Uint8Array, family: number, length: number): void {
-    if (!this.#known.delete(`${scope}/${family}/${length}/${bytes.join(".")}`)) return;
-    this.#machine.u8.set(bytes, ARGUMENTS);
-    this.#machine.exports.removePrefix(scope, family, length);
+  remove(scope: number, address: EncodedAddress, length: number): void {
+    if (!this.#known.delete(`${scope}/${length}/${address.family}/${addressKey(address)}`)) return;
+    writeAddress(this.#machine.u32, ARGUMENTS >> 2, address);
+    this.#machine.exports.removePrefix(scope, address.family, length);
     this.#count(scope, length, -1);
   }
 

@@ -1,13 +1,19 @@
 import { type IPFamily, parsePrefix } from "@portolan/net";
 import type { AddressBook } from "./address-book.ts";
 import {
+  type AddressKey,
+  addressBytes,
   addressKey,
   decodeAddress,
   type EncodedAddress,
   encodeAddress,
+  endpointKey,
   familyNumber,
-  maskBytes,
+  foldAddress,
+  maskEncoded,
+  maskWords,
   rawPort,
+  writeAddress,
 } from "./address-codec.ts";
 import { DataplaneError } from "./errors.ts";
 import {
@@ -41,7 +47,7 @@ import type {
 import { IdPool, SlotPool } from "./slot-pool.ts";
 
 interface ParsedBackend {
-  readonly key: string;
+  readonly key: AddressKey;
   readonly address: EncodedAddress;
   readonly port: number;
   readonly weight: number;
@@ -51,7 +57,7 @@ interface ParsedBackend {
 
 interface ParsedFrontend {
   /** Identity over all Service ports. */
-  readonly key: string;
+  readonly key: AddressKey;
   readonly kind: FrontendKind;
   /** Absent for node ports. */
   readonly address?: EncodedAddress;
@@ -60,8 +66,8 @@ interface ParsedFrontend {
 }
 
 interface ParsedRange {
-  readonly address: Uint8Array;
-  readonly mask: Uint8Array;
+  readonly address: EncodedAddress;
+  readonly mask: EncodedAddress;
 }
 
 interface Parsed {
@@ -72,7 +78,7 @@ interface Parsed {
   readonly affinityTicks: number;
   readonly frontends: readonly ParsedFrontend[];
   readonly sets: readonly [cluster: readonly ParsedBackend[], local: readonly ParsedBackend[]];
-  readonly backends: ReadonlyMap<string, ParsedBackend>;
+  readonly backends: ReadonlyMap<AddressKey, ParsedBackend>;
   readonly ranges: readonly ParsedRange[];
   readonly vips: readonly ParsedRange[];
 }
@@ -81,7 +87,7 @@ interface SetState {
   base: number;
   count: number;
   /** Members in list order, by key. */
-  members: readonly string[];
+  members: readonly AddressKey[];
   lookup: number;
   lookupSize: number;
 }
@@ -89,7 +95,7 @@ interface SetState {
 interface Entry {
   readonly index: number;
   parsed: Parsed;
-  readonly backends: Map<string, number>;
+  readonly backends: Map<AddressKey, number>;
   readonly sets: readonly [SetState, SetState];
   ranges: number;
   rangeCount: number;
@@ -135,11 +141,11 @@ export class DataplaneServiceTables implements ServiceTables {
   readonly #lookup: SlotPool;
   readonly #ranges: SlotPool;
   /** Who claims a frontend; the first one has it. */
-  readonly #claims = new Map<string, { readonly entry: Entry; readonly frontend: ParsedFrontend }[]>();
+  readonly #claims = new Map<AddressKey, { readonly entry: Entry; readonly frontend: ParsedFrontend }[]>();
   #node: NodeSpec = { addresses: [], clusterCIDRs: [] };
   #nodeAddresses: EncodedAddress[] = [];
   #nodePortAddresses: EncodedAddress[] = [];
-  #nodePrefixes: { bytes: Uint8Array; family: 4 | 6; length: number }[] = [];
+  #nodePrefixes: { address: EncodedAddress; length: number }[] = [];
 
   constructor(machine: Machine, addresses: AddressBook, prefixes: PrefixTable) {
     const { capacity } = machine.layout;
@@ -211,11 +217,8 @@ export class DataplaneServiceTables implements ServiceTables {
       const parsed = parsePrefix(text) ?? invalid(`${field}: "${text}" is not a CIDR`);
       const family = familyNumber(parsed.address.family);
       const length = family === 4 ? parsed.length + 96 : parsed.length;
-      const encoded = encodeAddress(text.slice(0, text.lastIndexOf("/")))!.bytes.slice();
-      maskBytes(length).forEach((byte, i) => {
-        encoded[i] = encoded[i]! & byte;
-      });
-      return { bytes: encoded, family, length, flag };
+      const encoded = encodeAddress(text.slice(0, text.lastIndexOf("/")))!;
+      return { address: maskEncoded(encoded, length), length, flag };
     };
     const prefixes = [
       ...node.clusterCIDRs.map((text) => prefix(text, "clusterCIDRs", PrefixFlag.CLUSTER_CIDR)),
@@ -227,43 +230,44 @@ export class DataplaneServiceTables implements ServiceTables {
     const before = this.#nodeAddresses;
     for (const own of addresses) this.#addresses.add(own, "local");
     for (const own of before) this.#addresses.remove(own, "local");
-    const isLoopback = (candidate: EncodedAddress) => candidate.family === 4 && candidate.bytes[12] === 127;
+    const isLoopback = (candidate: EncodedAddress) => candidate.family === 4 && (candidate.word3 & 0xff) === 127;
     const accepting = nodePort.filter((candidate) => !isLoopback(candidate));
     for (const own of accepting) this.#addresses.add(own, "nodePort");
     for (const own of this.#nodePortAddresses) this.#addresses.remove(own, "nodePort");
     this.#nodeAddresses = addresses;
     this.#nodePortAddresses = accepting;
 
-    for (const old of this.#nodePrefixes) this.#prefixes.remove(PrefixScope.NODE, old.bytes, old.family, old.length);
+    for (const old of this.#nodePrefixes) this.#prefixes.remove(PrefixScope.NODE, old.address, old.length);
     this.#nodePrefixes = [];
     for (const one of prefixes) {
       // The longest match answers alone, so that it carries what the blocks around it are.
       let flags = 0;
       for (const other of prefixes) {
-        const mask = maskBytes(other.length);
         const inside =
-          other.family === one.family &&
+          other.address.family === one.address.family &&
           other.length <= one.length &&
-          one.bytes.every((byte, i) => (byte & mask[i]!) === other.bytes[i]);
+          addressKey(maskEncoded(one.address, other.length)) === addressKey(other.address);
         if (inside) flags |= other.flag;
       }
-      if (this.#prefixes.set(PrefixScope.NODE, one.bytes, one.family, one.length, { flags }))
-        this.#nodePrefixes.push(one);
+      if (this.#prefixes.set(PrefixScope.NODE, one.address, one.length, { flags })) this.#nodePrefixes.push(one);
     }
 
-    const { view, u8, exports } = this.#machine;
+    const { view, u8, u32, exports } = this.#machine;
     const put = (field: keyof typeof Control, value: number) => view.setUint32(CONTROL + Control[field], value, true);
     put("mode", { nftables: Mode.NFTABLES, iptables: Mode.IPTABLES, ipvs: Mode.IPVS }[node.mode ?? "nftables"]);
     put("masqueradeAll", node.masqueradeAll ? 1 : 0);
     put("detector", node.clusterCIDRs.length > 0 ? 1 : 0);
     put("loopbackNodePorts", (node.nodePortAddresses ?? []).some((text) => text.startsWith(loopbackPrefix)) ? 1 : 0);
     u8.fill(0, CONTROL + Control.primaryV4, CONTROL + Control.primaryV4 + 24);
-    if (primaryV4 !== undefined) u8.set(primaryV4.bytes.subarray(8), CONTROL + Control.primaryV4);
-    if (primaryV6 !== undefined) u8.set(primaryV6.bytes, CONTROL + Control.primaryV6High);
+    if (primaryV4 !== undefined) {
+      view.setUint32(CONTROL + Control.primaryV4, primaryV4.word2, true);
+      view.setUint32(CONTROL + Control.primaryV4 + 4, primaryV4.word3, true);
+    }
+    if (primaryV6 !== undefined) writeAddress(u32, (CONTROL + Control.primaryV6High) >> 2, primaryV6);
     // Connections that are masqueraded to an address the node lost can only black-hole.
     for (const old of before) {
       if (this.#addresses.isLocal(old)) continue;
-      u8.set(old.bytes, ARGUMENTS);
+      writeAddress(u32, ARGUMENTS >> 2, old);
       exports.flushMasqueraded();
     }
     this.#node = node;
@@ -306,7 +310,7 @@ export class DataplaneServiceTables implements ServiceTables {
 
   flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): void {
     if (keep.length === 0 || frontends.length === 0) return;
-    const { layout, u8, view, exports } = this.#machine;
+    const { layout, u8, u32, view, exports } = this.#machine;
     // The scratch area holds both lists; more than it has room for goes in several calls, which is the same.
     const area = layout.regions.scratch;
     const kept = keep.map((text) => encodeAddress(text)).filter((address) => address !== undefined);
@@ -315,7 +319,7 @@ export class DataplaneServiceTables implements ServiceTables {
     }
     const keepAt = area.address;
     kept.forEach((address, i) => {
-      u8.set(address.bytes, keepAt + i * 16);
+      writeAddress(u32, (keepAt + i * 16) >> 2, address);
     });
     const listAt = area.address + area.length / 2;
     const most = Math.floor(area.length / 2 / 24);
@@ -327,7 +331,7 @@ export class DataplaneServiceTables implements ServiceTables {
         const address = frontend.address === undefined ? undefined : encodeAddress(frontend.address);
         if (frontend.address !== undefined && address === undefined) continue;
         u8.fill(0, at, at + 16);
-        if (address !== undefined) u8.set(address.bytes, at);
+        if (address !== undefined) writeAddress(u32, at >> 2, address);
         view.setUint32(at + 16, rawPort(frontend.port), true);
         view.setUint32(at + 20, address === undefined ? 1 : 0, true);
         count++;
@@ -351,7 +355,8 @@ export class DataplaneServiceTables implements ServiceTables {
       return encoded.family === family ? encoded : invalid(`${what}: ${text} is not of family ${spec.family}`);
     };
     const meta = protocol | (family << 8);
-    const seen = new Set<string>();
+    const protocolIndex = protocol === 6 ? 1 : protocol === 17 ? 2 : 3;
+    const seen = new Set<AddressKey>();
     const frontends: ParsedFrontend[] = [];
     for (const frontend of spec.frontends) {
       const what = `frontend ${frontend.kind}`;
@@ -359,26 +364,26 @@ export class DataplaneServiceTables implements ServiceTables {
       port(frontend.port, what);
       let one: ParsedFrontend;
       if (frontend.kind === "NodePort") {
-        one = { key: `n/${meta}/${frontend.port}`, kind: frontend.kind, port: frontend.port, meta };
+        one = { key: 2 ** 52 + meta * 65_536 + frontend.port, kind: frontend.kind, port: frontend.port, meta };
       } else {
         const encoded = address(frontend.address ?? invalid(`${what} has no address`), what);
-        const key = `${meta}/${frontend.port}/${addressKey(encoded)}`;
+        const key = endpointKey(encoded, frontend.port, protocolIndex);
         one = { key, kind: frontend.kind, address: encoded, port: frontend.port, meta };
       }
       if (seen.has(one.key)) continue;
       seen.add(one.key);
       frontends.push(one);
     }
-    const backends = new Map<string, ParsedBackend>();
+    const backends = new Map<AddressKey, ParsedBackend>();
     const set = (specs: readonly BackendSpec[]): ParsedBackend[] => {
-      const members = new Map<string, ParsedBackend>();
+      const members = new Map<AddressKey, ParsedBackend>();
       for (const backend of specs) {
         const encoded = address(backend.address, "backend");
         port(backend.port, `backend ${backend.address}`);
         const weight = backend.weight ?? 1;
         if (!Number.isInteger(weight) || weight < 0 || weight > 65535)
           invalid(`backend ${backend.address}: weight ${weight} is not in 0–65535`);
-        const key = `${backend.port}/${addressKey(encoded)}`;
+        const key = endpointKey(encoded, backend.port);
         if (members.has(key)) continue;
         const known = backends.get(key);
         const one = known ?? {
@@ -402,17 +407,17 @@ export class DataplaneServiceTables implements ServiceTables {
     for (const text of spec.sourceRanges ?? []) {
       const prefix = parsePrefix(text.trim()) ?? invalid(`source range "${text}" is not a CIDR`);
       if (prefix.address.family !== spec.family) continue;
-      const mask = maskBytes(family === 4 ? prefix.length + 96 : prefix.length);
-      const bytes = encodeAddress(text.trim().slice(0, text.trim().lastIndexOf("/")))!.bytes;
-      ranges.push({ address: bytes.map((byte, i) => byte & mask[i]!), mask });
+      const length = family === 4 ? prefix.length + 96 : prefix.length;
+      const encoded = encodeAddress(text.trim().slice(0, text.trim().lastIndexOf("/")))!;
+      ranges.push({ address: maskEncoded(encoded, length), mask: { family, ...maskWords(length) } });
     }
-    const all = maskBytes(128);
+    const all = { family, ...maskWords(128) };
     const vips =
       ranges.length === 0
         ? []
         : frontends
             .filter((frontend) => frontend.kind === "LoadBalancer")
-            .map((frontend) => ({ address: frontend.address!.bytes, mask: all }));
+            .map((frontend) => ({ address: frontend.address!, mask: all }));
     return {
       spec,
       family,
@@ -480,8 +485,8 @@ export class DataplaneServiceTables implements ServiceTables {
     const rangesAt = this.#machine.layout.regions.ranges.address;
     [...parsed.ranges, ...parsed.vips].forEach((range, i) => {
       const to = rangesAt + (plan.ranges + i) * Range.SIZE;
-      u8.set(range.address, to);
-      u8.set(range.mask, to + Range.maskHigh);
+      writeAddress(u32, to >> 2, range.address);
+      writeAddress(u32, (to + Range.maskHigh) >> 2, range.mask);
     });
     this.#ranges.free(entry.ranges, entry.rangeCount);
     entry.ranges = plan.ranges;
@@ -631,9 +636,10 @@ export class DataplaneServiceTables implements ServiceTables {
     const { u32, exports, layout } = this.#machine;
     const [size, bits] = this.#maglevSize(members.length);
     // Every node must compute the same table, whatever the order in which it heard of the endpoints.
+    const bytes = new Map(members.map((member) => [member, addressBytes(member.address)]));
     const sorted = [...members].sort((a, b) => {
-      for (let i = 0; i < 16; i++)
-        if (a.address.bytes[i] !== b.address.bytes[i]) return a.address.bytes[i]! - b.address.bytes[i]!;
+      const [x, y] = [bytes.get(a)!, bytes.get(b)!];
+      for (let i = 0; i < 16; i++) if (x[i] !== y[i]) return x[i]! - y[i]!;
       return a.port - b.port;
     });
     const weights = sorted.map((member) => member.weight);
@@ -641,12 +647,7 @@ export class DataplaneServiceTables implements ServiceTables {
     const shift = Math.max(0, 32 - Math.clz32(Math.max(...weights) / divisor) - (bits >> 1));
     const turnsAt = layout.regions.scratch.address + layout.regions.scratch.length - sorted.length * 4;
     sorted.forEach((member, i) => {
-      const view = new DataView(member.address.bytes.buffer, member.address.bytes.byteOffset, 16);
-      const folded =
-        member.address.family === 4
-          ? view.getUint32(12)
-          : (view.getUint32(0) ^ view.getUint32(4) ^ view.getUint32(8) ^ view.getUint32(12)) >>> 0;
-      exports.maglevPermutation(i, folded, member.port, size);
+      exports.maglevPermutation(i, foldAddress(member.address), member.port, size);
       const turns = Math.floor(member.weight / divisor) >> shift;
       u32[(turnsAt >> 2) + i] = member.weight === 0 ? 0 : Math.max(1, turns);
     });
@@ -704,31 +705,31 @@ export class DataplaneServiceTables implements ServiceTables {
   }
 
   #writeFrontend(entry: Entry, frontend: ParsedFrontend): void {
-    const { u8, exports } = this.#machine;
+    const { u32, exports } = this.#machine;
     if (frontend.address === undefined) {
       exports.setNodePort(rawPort(frontend.port), frontend.meta, entry.index);
       return;
     }
-    u8.set(frontend.address.bytes, ARGUMENTS);
+    writeAddress(u32, ARGUMENTS >> 2, frontend.address);
     exports.setFrontend(frontendKey(frontend), entry.index, frontendKindNumbers[frontend.kind]);
   }
 
   #eraseFrontend(frontend: ParsedFrontend): void {
-    const { u8, exports } = this.#machine;
+    const { u32, exports } = this.#machine;
     if (frontend.address === undefined) {
       exports.setNodePort(rawPort(frontend.port), frontend.meta, NONE);
       return;
     }
-    u8.set(frontend.address.bytes, ARGUMENTS);
+    writeAddress(u32, ARGUMENTS >> 2, frontend.address);
     exports.removeFrontend(frontendKey(frontend));
   }
 
   #initializeBackend(slot: number, backend: ParsedBackend, servicePort: number): void {
-    const { view, u8 } = this.#machine;
+    const { view, u8, u32 } = this.#machine;
     const at = this.#backendAddress(slot);
     const generation = view.getUint32(at + Backend.generation, true);
     u8.fill(0, at, at + Backend.SIZE);
-    u8.set(backend.address.bytes, at);
+    writeAddress(u32, at >> 2, backend.address);
     view.setUint16(at + Backend.port, rawPort(backend.port), true);
     view.setUint32(at + Backend.generation, generation + 1, true);
     view.setUint32(at + Backend.servicePort, servicePort, true);

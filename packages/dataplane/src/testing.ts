@@ -4,7 +4,7 @@
  *
  * @packageDocumentation
  */
-import { addressKey, encodeAddress } from "./address-codec.ts";
+import { encodeAddress, endpointKey, foldAddress } from "./address-codec.ts";
 import { type Dataplane, internalsOf } from "./dataplane.ts";
 import { Backend, BackendFlag, ServicePort } from "./generated/layout.ts";
 
@@ -21,9 +21,8 @@ function slotOf(dataplane: Dataplane, servicePort: string, address: string, port
   const { tables } = internalsOf(dataplane);
   const found = tables.backendSlots(servicePort).find(({ spec }) => {
     const encoded = encodeAddress(spec.address);
-    return (
-      spec.port === port && encoded !== undefined && wanted !== undefined && addressKey(encoded) === addressKey(wanted)
-    );
+    if (encoded === undefined || wanted === undefined) return false;
+    return endpointKey(encoded, spec.port) === endpointKey(wanted, port);
   });
   if (found === undefined) throw new TypeError(`${servicePort} has no backend ${address}:${port}`);
   return found.slot;
@@ -113,7 +112,5 @@ export function checksumUpdate(dataplane: Dataplane, checksum: number, before: U
 function foldedAddress(text: string): number {
   const address = encodeAddress(text);
   if (address === undefined) throw new TypeError(`"${text}" is not an IP address`);
-  const view = new DataView(address.bytes.buffer, address.bytes.byteOffset, 16);
-  if (address.family === 4) return view.getUint32(12);
-  return (view.getUint32(0) ^ view.getUint32(4) ^ view.getUint32(8) ^ view.getUint32(12)) >>> 0;
+  return foldAddress(address);
 }
