@@ -13,6 +13,7 @@ import {
   Prefix,
   PrefixScope,
   Reason,
+  RouteCache,
   RouteFlag,
   Step,
   Verdict,
@@ -45,39 +46,31 @@ export class Emit {
   static route(p: Parsed, high: u64, low: u64): u32 {
     const control = Tables.control;
     if (!control.forwarding) return 0;
-    const family = p.meta >> 8;
-    const slot = Addresses.find(high, low, family);
-    if (
-      (slot != 0 && (changetype<Address>(slot).flags & AddressFlag.LOCAL) != 0) ||
-      Addresses.isLoopback(high, low, family)
-    ) {
-      p.egress = control.hostPort;
-      p.route = 0;
-      Trace.step(Step.ROUTE, p.egress, 1, 0);
-      return 0;
+    const cached = Routes.slot(high, low);
+    if (cached.low == low && cached.high == high && cached.epoch == control.routeEpoch && !control.tracing) {
+      p.route = cached.route;
+      p.egress = cached.egress;
+      if (p.route == 0) return 0;
+      return Emit.admit(p, changetype<Prefix>(<usize>p.route));
     }
-    const found = Prefixes.match(PrefixScope.ROUTE, high, low, family);
-    if (found == 0) {
-      Trace.step(Step.ROUTE, NONE, 0, 0);
-      if (p.ingress == control.hostPort || Addresses.isMulticast(high, low, family))
-        return Emit.drop(p, Reason.NO_ROUTE);
-      return Icmp.error(p, family == 4 ? 3 : 1, 0, 0, Reason.NO_ROUTE);
-    }
-    const route = changetype<Prefix>(found);
-    p.route = <u32>found;
-    p.egress = route.port;
-    Trace.step(Step.ROUTE, route.port, 0, 0);
+    return Routes.find(p, high, low);
+  }
+
+  /** Checks that a packet may go the way of its route: hops left, and size. */
+  @inline static admit(p: Parsed, route: Prefix): u32 {
     const port = Tables.port(route.port);
     if (port.kind == PortKind.ABSENT) return Emit.drop(p, Reason.NO_ROUTE);
-    if (p.ttl <= 1 && p.ingress != control.hostPort)
-      return Icmp.error(p, family == 4 ? 11 : 3, 0, 0, Reason.TTL_EXCEEDED);
-    if (p.end - p.network > port.mtu) {
-      if ((p.flags & ParsedFlag.DONT_FRAGMENT) == 0) return Emit.drop(p, Reason.PACKET_TOO_BIG);
-      return family == 4
-        ? Icmp.error(p, 3, 4, port.mtu, Reason.PACKET_TOO_BIG)
-        : Icmp.error(p, 2, 0, port.mtu, Reason.PACKET_TOO_BIG);
-    }
+    if (p.ttl <= 1 && p.ingress != Tables.control.hostPort)
+      return Icmp.error(p, p.meta >> 8 == 4 ? 11 : 3, 0, 0, Reason.TTL_EXCEEDED);
+    if (p.end - p.network > port.mtu) return Emit.tooBig(p, port.mtu);
     return 0;
+  }
+
+  static tooBig(p: Parsed, mtu: u32): u32 {
+    if ((p.flags & ParsedFlag.DONT_FRAGMENT) == 0) return Emit.drop(p, Reason.PACKET_TOO_BIG);
+    return p.meta >> 8 == 4
+      ? Icmp.error(p, 3, 4, mtu, Reason.PACKET_TOO_BIG)
+      : Icmp.error(p, 2, 0, mtu, Reason.PACKET_TOO_BIG);
   }
 
   /** Sends a packet on its route. `high` and `low` are the destination that it now has. */
@@ -130,6 +123,54 @@ export class Emit {
       // ~m + m' of that word is -1 in its low byte on the wire: 0xfffe in raw order.
       store<u16>(n, <u16>Checksum.apply(load<u16>(n, 10), 0xfffe), 10);
     } else store<u8>(n, <u8>(p.ttl - 1), 7);
+  }
+}
+
+/** Where a destination is: the node itself, or behind a route. */
+class Routes {
+  @inline static slot(high: u64, low: u64): RouteCache {
+    const folded = <u32>low ^ <u32>(low >> 32) ^ <u32>high ^ <u32>(high >> 32);
+    return changetype<RouteCache>(<usize>(Tables.control.routeCache + (((folded * 0x9e3779b1) >> 20) << 5)));
+  }
+
+  @inline static remember(p: Parsed, high: u64, low: u64): void {
+    const control = Tables.control;
+    if (control.tracing) return;
+    const entry = Routes.slot(high, low);
+    entry.high = high;
+    entry.low = low;
+    entry.route = p.route;
+    entry.egress = p.egress;
+    entry.epoch = control.routeEpoch;
+  }
+
+  static find(p: Parsed, high: u64, low: u64): u32 {
+    const control = Tables.control;
+    const family = p.meta >> 8;
+    const slot = Addresses.find(high, low, family);
+    if (
+      (slot != 0 && (changetype<Address>(slot).flags & AddressFlag.LOCAL) != 0) ||
+      Addresses.isLoopback(high, low, family)
+    ) {
+      p.egress = control.hostPort;
+      p.route = 0;
+      Trace.step(Step.ROUTE, p.egress, 1, 0);
+      Routes.remember(p, high, low);
+      return 0;
+    }
+    const found = Prefixes.match(PrefixScope.ROUTE, high, low, family);
+    if (found == 0) {
+      Trace.step(Step.ROUTE, NONE, 0, 0);
+      if (p.ingress == control.hostPort || Addresses.isMulticast(high, low, family))
+        return Emit.drop(p, Reason.NO_ROUTE);
+      return Icmp.error(p, family == 4 ? 3 : 1, 0, 0, Reason.NO_ROUTE);
+    }
+    const route = changetype<Prefix>(found);
+    p.route = <u32>found;
+    p.egress = route.port;
+    Trace.step(Step.ROUTE, route.port, 0, 0);
+    Routes.remember(p, high, low);
+    return Emit.admit(p, route);
   }
 }
 

@@ -146,10 +146,12 @@ export function setAddress(family: u32, flags: u32, port: u32): void {
 /** Enters a prefix and returns the address of its entry, for the host to fill in. Address must be masked. */
 export function setPrefix(scope: u32, family: u32, length: u32): u32 {
   const a = <usize>ARGUMENTS;
+  Tables.control.routeEpoch++;
   return <u32>Prefixes.ensure(load<u64>(a), load<u64>(a, 8), Prefixes.key(scope, family, length));
 }
 export function removePrefix(scope: u32, family: u32, length: u32): void {
   const a = <usize>ARGUMENTS;
+  Tables.control.routeEpoch++;
   Prefixes.remove(load<u64>(a), load<u64>(a, 8), Prefixes.key(scope, family, length));
 }
 /** Enters a neighbour as if it had been learned. */

@@ -305,6 +305,12 @@ export const structures = {
       ["preserveSourcePort", "u32", "1: a masquerade keeps the source port when the reply tuple is free."],
       ["queryFirst", "u32", "First identifier of masqueraded ICMP queries, host order."],
       ["queryCount", "u32", "How many there are."],
+      ["routeCache", "u32", "Address of the route cache: 4096 entries."],
+      [
+        "routeEpoch",
+        "u32",
+        "Changes with every change of routes, ports and the node's addresses: older cache entries are void.",
+      ],
       ["sink", "u32", "Where the touch loop leaves its sum, so that no compiler removes it."],
     ],
   },
@@ -487,6 +493,18 @@ export const structures = {
       ["reserved", "u32", ""],
       ["neighborHigh", "u64", "Route: address whose MAC is looked up; 0 for the destination itself."],
       ["neighborLow", "u64", ""],
+    ],
+  },
+  RouteCache: {
+    comment: "Route cache, direct-mapped by destination: saves a packet the address table and the prefix map.",
+    size: 32,
+    fields: [
+      ["high", "u64", "Destination."],
+      ["low", "u64", ""],
+      ["epoch", "u32", "Valid when it is the control block's."],
+      ["route", "u32", "Address of the prefix entry; 0 for the node itself."],
+      ["egress", "u32", ""],
+      ["reserved", "u32", ""],
     ],
   },
   Range: {

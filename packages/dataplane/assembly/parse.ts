@@ -70,27 +70,25 @@ export class Parse {
   }
 
   @inline static reset(p: Parsed, frame: u32, length: u32, ingress: u32): void {
+    const at = changetype<usize>(p);
+    if (ASC_FEATURE_SIMD) {
+      const zero = i64x2.splat(0);
+      v128.store(at, zero);
+      v128.store(at, zero, 16);
+      v128.store(at, zero, 32);
+      v128.store(at, zero, 48);
+      v128.store(at, zero, 64);
+      v128.store(at, zero, 80);
+      v128.store(at, zero, 96);
+      v128.store(at, zero, 112);
+    } else memory.fill(at, 0, 128);
     p.frame = frame;
     p.length = length;
     p.ingress = ingress;
-    p.flags = 0;
-    p.reason = 0;
     p.network = frame;
-    p.transport = 0;
     p.end = frame + length;
-    p.meta = 0;
-    p.ports = 0;
-    p.hash = 0;
-    p.tcpFlags = 0;
-    p.fragment = 0;
-    p.route = 0;
-    p.ttl = 0;
     p.egress = NONE;
     p.candidate = NONE;
-    p.sourceHigh = 0;
-    p.sourceLow = 0;
-    p.destinationHigh = 0;
-    p.destinationLow = 0;
   }
 
   @inline static ipv4(p: Parsed, network: u32, limit: u32): void {

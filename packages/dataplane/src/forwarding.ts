@@ -192,6 +192,7 @@ export class Forwarding {
     let host: number = NONE;
     for (const [index, state] of this.#ports) if (state.spec.kind === "host") host = index;
     view.setUint32(CONTROL + Control.hostPort, host, true);
+    view.setUint32(CONTROL + Control.routeEpoch, view.getUint32(CONTROL + Control.routeEpoch, true) + 1, true);
     view.setUint32(CONTROL + Control.forwarding, this.#ports.size > 0 ? 1 : 0, true);
   }
 }

@@ -96,6 +96,7 @@ type RegionName =
   | "ports"
   | "neighbors"
   | "events"
+  | "routeCache"
   | "scratch"
   | "packet"
   | "frames"
@@ -143,6 +144,7 @@ export function layOut(wanted: Capacity = {}): MemoryLayout {
   place("fragments", fragmentSets * 2 * layout.Fragment.SIZE, 128);
   place("neighbors", neighborSlots * layout.Neighbor.SIZE);
   place("events", eventSlots * layout.Event.SIZE);
+  place("routeCache", 4096 * layout.RouteCache.SIZE);
   place("scratch", 65_536 * 8);
   place("packet", 68 * 1024);
   place("frames", capacity.frames * layout.FRAME_SIZE, 4096);
@@ -184,6 +186,8 @@ export function layOut(wanted: Capacity = {}): MemoryLayout {
       events: regions.events.address,
       eventMaskIndex: eventSlots - 1,
       scratch: regions.scratch.address,
+      routeCache: regions.routeCache.address,
+      routeEpoch: 1,
     },
   };
 }

@@ -114,7 +114,7 @@ function repaired(bytes: Uint8Array): Uint8Array {
 
 const verdicts = new Set(["DROP", "PASS", "TX", "REDIRECT", "REJECT"]);
 
-describe("any input gets a verdict", () => {
+describe("any input gets a verdict", { timeout: 120_000 }, () => {
   test.each(Object.entries(corpus))("%s: cut at every byte", (_, builder) => {
     const dataplane = fresh();
     const raw = builder.build();

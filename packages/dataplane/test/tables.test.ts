@@ -63,7 +63,7 @@ function code(call: () => unknown): string | undefined {
   return undefined;
 }
 
-describe("Service tables", () => {
+describe("Service tables", { timeout: 60_000 }, () => {
   test("what is removed is gone, what is replaced is new, the rest stays", () => {
     const dataplane = dataplaneOf("debug");
     dataplane.replaceServicePorts([spec("a", "10.96.0.1", ["10.0.0.1"]), spec("b", "10.96.0.2", ["10.0.0.2"])]);
@@ -178,7 +178,7 @@ describe("Service tables", () => {
   });
 });
 
-describe("connections", () => {
+describe("connections", { timeout: 60_000 }, () => {
   test("an established flow keeps its backend whatever becomes of the tables", () => {
     const dataplane = dataplaneOf("debug");
     dataplane.setServicePort(spec("a", "10.96.0.1", ["10.0.0.1"]));

@@ -1,4 +1,4 @@
-import { Connection, NONE } from "../generated/layout";
+import { Connection, ConnectionFlag, NONE, Parsed } from "../generated/layout";
 import { Tables } from "./tables";
 
 /**
@@ -104,6 +104,21 @@ export class ConnectionIndex {
       matches &= matches - 1;
     }
     return NONE;
+  }
+
+  /** Does a reference still name the live record of the packet's tuple? */
+  @inline static isFor(reference: u32, p: Parsed): bool {
+    const record = Tables.connection(reference >> 1);
+    const tuple = changetype<usize>(record) + ((<usize>(reference & 1)) << 6);
+    return (
+      load<u64>(tuple, 8) == p.sourceLow &&
+      load<u64>(tuple, 24) == p.destinationLow &&
+      load<u32>(tuple, 32) == p.ports &&
+      record.meta == p.meta &&
+      load<u64>(tuple) == p.sourceHigh &&
+      load<u64>(tuple, 16) == p.destinationHigh &&
+      (<u32>record.flags & (ConnectionFlag.IN_USE | ConnectionFlag.SOCKET)) == ConnectionFlag.IN_USE
+    );
   }
 
   /** First reference whose tag matches, unverified: for touching its record ahead of time. */

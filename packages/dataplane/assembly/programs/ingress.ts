@@ -54,8 +54,10 @@ export class Ingress {
         sink += load<u32>(ConnectionIndex.bucket(ConnectionIndex.home(Ingress.parsed(i).hash)));
       }
       for (let i: u32 = 0; i < count; i++) {
-        const candidate = ConnectionIndex.candidate(Ingress.parsed(i).hash);
+        const p = Ingress.parsed(i);
+        const candidate = ConnectionIndex.candidate(p.hash);
         if (candidate != NONE) {
+          p.candidate = candidate;
           const record = changetype<usize>(Tables.connection(candidate >> 1));
           sink += load<u32>(record) + load<u32>(record, 64);
         }
@@ -73,6 +75,8 @@ export class Ingress {
   @inline static handle(p: Parsed): u32 {
     // Whole packets of transports with ports, well-formed: nearly all there are.
     if ((p.flags & ~(ParsedFlag.ETHERNET | ParsedFlag.DONT_FRAGMENT)) == ParsedFlag.PORTS && p.reason == Reason.NONE) {
+      // The touch loop's guess, if it still holds: records may have come and gone since.
+      if (p.candidate != NONE && ConnectionIndex.isFor(p.candidate, p)) return Ingress.established(p, p.candidate);
       const reference = ConnectionIndex.find(
         p.hash,
         p.sourceHigh,
