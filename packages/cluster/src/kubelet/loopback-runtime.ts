@@ -1,5 +1,6 @@
 import { connect, createServer } from "node:net";
 import type { Duplex } from "node:stream";
+import type { Pod } from "@portolan/core";
 import { createAddressPool } from "./address-pool.ts";
 import type { PodRuntime } from "./pod-runtime.ts";
 
@@ -9,8 +10,8 @@ export interface LoopbackRuntimeOptions {
   readonly podCidrs: readonly string[];
   /** Addresses of pods with `hostNetwork`. */
   readonly nodeAddresses: readonly string[];
-  /** More variables for every program, for example `http_proxy` of a gateway into the cluster. */
-  readonly environment?: Readonly<Record<string, string>>;
+  /** More variables for the programs of a pod, for example `http_proxy` of a gateway into the cluster. */
+  readonly environment?: (pod: Pod) => Readonly<Record<string, string>>;
 }
 
 /** A runtime whose pods share this machine's loopback. */
@@ -90,7 +91,7 @@ export function createLoopbackRuntime(options: LoopbackRuntimeOptions): Loopback
         for (const [port, local] of map) known.set(port, local);
         locations.set(address, known);
       }
-      const environment: Record<string, string> = { ...options.environment };
+      const environment: Record<string, string> = { ...options.environment?.(pod) };
       for (const [port, local] of map) environment[`PORT_${port}`] = String(local);
       const [first] = map.values();
       if (first !== undefined) Object.assign(environment, { PORT: String(first), PORT_IS_MAPPED: "1" });

@@ -36,7 +36,7 @@ export function parseResolverConfiguration(text: string): ResolverConfiguration 
   let searches: string[] = [];
   const options: string[] = [];
   for (const line of text.split("\n")) {
-    if (/^\s*[#;]/.test(line)) continue;
+    if (/^\s*#/.test(line)) continue;
     const [keyword, ...values] = line.trim().split(/\s+/);
     if (keyword === "nameserver" && values[0] !== undefined) nameservers.push(values[0]);
     if (keyword === "search") {
@@ -46,7 +46,7 @@ export function parseResolverConfiguration(text: string): ResolverConfiguration 
     }
     if (keyword === "options") options.push(...values);
   }
-  return { nameservers, searches, options };
+  return { nameservers, searches, options: mergeOptions(options) };
 }
 
 const unique = (values: readonly string[]): string[] => [...new Set(values)];
