@@ -29,7 +29,7 @@ export interface ControllerOptions<K> {
   readonly reconcile: (key: K, signal: AbortSignal) => Promise<ReconcileResult | undefined> | Promise<void>;
   /** Keys in work at the same time. Default 1. */
   readonly workers?: number;
-  /** Ends the controller. Reconciliations in work get it too. */
+  /** Ends the controller, and with it the signals of reconciliations in work. */
   readonly signal: AbortSignal;
   /** Retries of one key before it is dropped until something adds it again. Default: no limit. */
   readonly maximumRetries?: number;
@@ -44,12 +44,15 @@ export interface ControllerOptions<K> {
 export async function runController<K = string>(options: ControllerOptions<K>): Promise<void> {
   const { name, queue, reconcile, signal, workers = 1, maximumRetries = Number.POSITIVE_INFINITY } = options;
 
-  async function work(): Promise<void> {
+  // A signal per worker: thousands of requests would otherwise gather their listeners on the one of the process.
+  const aborts = Array.from({ length: workers }, () => new AbortController());
+
+  async function work({ signal: own }: AbortController): Promise<void> {
     for (;;) {
-      const key = await queue.get(signal);
-      if (key === undefined) return;
+      const key = await queue.get();
+      if (key === undefined || own.aborted) return;
       try {
-        const result = await reconcile(key, signal);
+        const result = await reconcile(key, own);
         queue.forget(key);
         if (result !== undefined && result.requeueAfter !== undefined) queue.addAfter(key, result.requeueAfter);
       } catch (error) {
@@ -66,9 +69,12 @@ export async function runController<K = string>(options: ControllerOptions<K>): 
     }
   }
 
-  const stop = (): void => queue.shutDown();
+  const stop = (): void => {
+    queue.shutDown();
+    for (const abort of aborts) abort.abort(signal.reason);
+  };
   if (signal.aborted) return stop();
   signal.addEventListener("abort", stop, { once: true });
-  await Promise.all(Array.from({ length: workers }, work));
+  await Promise.all(aborts.map(work));
   signal.removeEventListener("abort", stop);
 }

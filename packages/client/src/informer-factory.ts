@@ -1,4 +1,5 @@
 import type { KubernetesObject, ResourceType } from "@portolan/core";
+import { untilAborted } from "./abort.ts";
 import type { KubernetesApi } from "./api.ts";
 import { createInformer, type Informer, type InformerOptions } from "./informer.ts";
 
@@ -9,10 +10,18 @@ export interface InformerFactory {
    * other options only count at the first call. Started at once when the factory is started already.
    */
   informer<T extends KubernetesObject>(type: ResourceType, options?: InformerOptions<T>): Informer<T>;
-  /** Starts all informers, also those to be made later, until `signal` fires. */
+  /** Starts all informers, also those to be made later, until `signal` fires. Does nothing when started already. */
   start(signal: AbortSignal): void;
   /** Resolves when all informers made so far have synced; rejects with the reason of `signal`. */
   synced(signal?: AbortSignal): Promise<void>;
+}
+
+/** Resolves when all of `informers` have synced; rejects with the reason of `signal`. */
+export async function informersSynced(
+  informers: readonly Pick<Informer<never>, "synced">[],
+  signal?: AbortSignal,
+): Promise<void> {
+  await untilAborted(Promise.all(informers.map((informer) => informer.synced())), signal);
 }
 
 /** Makes an {@link InformerFactory}. `defaults` are options of every informer. */
@@ -22,6 +31,16 @@ export function createInformerFactory(
 ): InformerFactory {
   const informers = new Map<string, Informer<KubernetesObject>>();
   let running: AbortSignal | undefined;
+  // One listener on the signal of the process, however many informers there are.
+  const aborts = new Set<AbortController>();
+
+  function begin(informer: Informer<KubernetesObject>, signal: AbortSignal): void {
+    const abort = new AbortController();
+    if (signal.aborted) return;
+    aborts.add(abort);
+    informer.start(abort.signal);
+  }
+
   return {
     informer<T extends KubernetesObject>(type: ResourceType, options: InformerOptions<T> = {}): Informer<T> {
       const { namespace = "", labelSelector = "", fieldSelector = "" } = options;
@@ -33,15 +52,22 @@ export function createInformerFactory(
       }
       const informer = createInformer<T>(api, type, { ...(defaults as InformerOptions<T>), ...options });
       informers.set(key, informer as unknown as Informer<KubernetesObject>);
-      if (running !== undefined) informer.start(running);
+      if (running !== undefined) begin(informer as unknown as Informer<KubernetesObject>, running);
       return informer;
     },
     start(signal) {
+      if ((running !== undefined && !running.aborted) || signal.aborted) return;
       running = signal;
-      for (const informer of informers.values()) informer.start(signal);
+      signal.addEventListener(
+        "abort",
+        () => {
+          for (const abort of aborts) abort.abort(signal.reason);
+          aborts.clear();
+        },
+        { once: true },
+      );
+      for (const informer of informers.values()) begin(informer, signal);
     },
-    async synced(signal) {
-      await Promise.all([...informers.values()].map((informer) => informer.synced(signal)));
-    },
+    synced: (signal) => informersSynced([...informers.values()], signal),
   };
 }

@@ -1,21 +1,22 @@
 import {
-  type Clock,
   createEventRecorder,
   createExponentialRateLimiter,
   createInformerFactory,
   createWorkQueue,
-  type InformerFactory,
   isNamespaceTerminating,
   isNotFound,
   type KubernetesApi,
   objectKey,
-  type ReconcileFailure,
-  runController,
   splitObjectKey,
   systemClock,
-  type WorkQueueMetrics,
 } from "@portolan/client";
 import { type AddressType, type EndpointSlice, type Node, type Pod, resources, type Service } from "@portolan/core";
+import {
+  type EndpointController,
+  type EndpointControllerOptions,
+  runEndpointController,
+  StaleCacheError,
+} from "./endpoint-controller.ts";
 import { hasSelector } from "./pod-endpoints.ts";
 import { reconcileEndpointSlices } from "./reconcile-endpoint-slices.ts";
 import {
@@ -32,39 +33,10 @@ import { type ZoneShares, zoneSharesOf, zonesOverloaded } from "./topology-hints
 import { createTriggerTimeTracker } from "./trigger-time.ts";
 import { endpointSliceControllerName, sliceManagedByLabel } from "./well-known.ts";
 
-/** Options that the endpoint controllers share; times in milliseconds. */
-export interface EndpointControllerOptions {
-  /** Informers to share with other controllers; who made them starts them. Without, the controller has its own. */
-  readonly informers?: InformerFactory;
-  readonly clock?: Clock;
-  /** Keys in work at the same time. Default 5. */
-  readonly workers?: number;
-  /** Waits this long after a change of a pod, to take further ones along in one write. Default 0. */
-  readonly batchPeriod?: number;
-  /** Retries of one Service before it waits for its next change. Default 15. */
-  readonly maximumRetries?: number;
-  /** Told about every failed reconciliation. */
-  readonly onError?: (error: unknown, failure: ReconcileFailure<string>) => void;
-}
-
-/** A controller, ready to run. */
-export interface EndpointController {
-  /** Runs until `signal` fires; resolves when the last reconciliation has returned. */
-  run(signal: AbortSignal): Promise<void>;
-  /** Figures of the work queue. */
-  metrics(): WorkQueueMetrics;
-}
-
 /** Options of {@link createEndpointSliceController}. */
 export interface EndpointSliceControllerOptions extends EndpointControllerOptions {
   /** Endpoints per slice, at most. Default 100; the API allows 1000. */
   readonly maximumEndpointsPerSlice?: number;
-}
-
-/** The informer cache has not caught up with the controller's own writes: try again. */
-export class StaleCacheError extends Error {
-  override readonly name: string = "StaleCacheError";
-  readonly code: "stale-cache" = "stale-cache";
 }
 
 /**
@@ -177,10 +149,11 @@ export function createEndpointSliceController(
     ];
   }
 
-  async function run(signal: AbortSignal): Promise<void> {
-    const recorder = createEventRecorder({ api, component: "endpoint-slice-controller", clock, signal });
+  async function run(ending: AbortSignal): Promise<void> {
+    const recorder =
+      options.events ?? createEventRecorder({ api, component: "endpoint-slice-controller", clock, signal: ending });
 
-    async function write(key: string, service: Service): Promise<void> {
+    async function write(key: string, service: Service, signal: AbortSignal): Promise<void> {
       const present = slicesOf(key);
       if (tracker.isStale(key, present)) {
         behind.add(key);
@@ -237,7 +210,7 @@ export function createEndpointSliceController(
         );
     }
 
-    async function reconcile(key: string): Promise<void> {
+    async function reconcile(key: string, signal: AbortSignal): Promise<void> {
       const { namespace, name } = splitObjectKey(key);
       const service = services.lister.get(namespace, name);
       if (service === undefined) {
@@ -251,7 +224,7 @@ export function createEndpointSliceController(
       }
       if (service.spec?.type === "ExternalName" || !hasSelector(service)) return;
       try {
-        await write(key, service);
+        await write(key, service, signal);
       } catch (error) {
         if (!(error instanceof StaleCacheError) && !signal.aborted) {
           const text = error instanceof Error ? error.message : String(error);
@@ -262,25 +235,18 @@ export function createEndpointSliceController(
       }
     }
 
-    const remove = watch();
-    try {
-      if (options.informers === undefined) informers.start(signal);
-      await Promise.all([services, pods, nodes, slices].map((informer) => informer.synced(signal)));
-      await runController({
+    await runEndpointController(
+      {
         name: "endpoint-slice",
+        options,
         queue,
+        factory: informers,
+        informers: [services, pods, nodes, slices],
+        watch,
         reconcile,
-        workers: options.workers ?? 5,
-        signal,
-        maximumRetries: options.maximumRetries ?? 15,
-        ...(options.onError === undefined ? {} : { onError: options.onError }),
-      });
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    } finally {
-      queue.shutDown();
-      for (const handler of remove) handler();
-    }
+      },
+      ending,
+    );
   }
 
   return { run, metrics: () => queue.metrics() };

@@ -7,7 +7,6 @@ import {
   isNotFound,
   type KubernetesApi,
   objectKey,
-  runController,
   splitObjectKey,
   systemClock,
 } from "@portolan/client";
@@ -15,8 +14,9 @@ import { type EndpointSlice, type Endpoints, resources, type Service } from "@po
 import {
   type EndpointController,
   type EndpointControllerOptions,
+  runEndpointController,
   StaleCacheError,
-} from "./endpoint-slice-controller.ts";
+} from "./endpoint-controller.ts";
 import { hasSelector } from "./pod-endpoints.ts";
 import { isMirrorable, reconcileMirroredSlices } from "./reconcile-mirrored-slices.ts";
 import { serviceKeyOf, sliceIndexes } from "./service-pods.ts";
@@ -110,10 +110,12 @@ export function createEndpointSliceMirroringController(
     ];
   }
 
-  async function run(signal: AbortSignal): Promise<void> {
-    const recorder = createEventRecorder({ api, component: "endpoint-slice-mirroring-controller", clock, signal });
+  async function run(ending: AbortSignal): Promise<void> {
+    const recorder =
+      options.events ??
+      createEventRecorder({ api, component: "endpoint-slice-mirroring-controller", clock, signal: ending });
 
-    async function reconcile(key: string): Promise<void> {
+    async function reconcile(key: string, signal: AbortSignal): Promise<void> {
       const { namespace, name } = splitObjectKey(key);
       const object = endpoints.lister.get(namespace, name);
       const present = slicesOf(key);
@@ -154,25 +156,18 @@ export function createEndpointSliceMirroringController(
       if (object === undefined) tracker.forget(key);
     }
 
-    const remove = watch();
-    try {
-      if (options.informers === undefined) informers.start(signal);
-      await Promise.all([services, endpoints, slices].map((informer) => informer.synced(signal)));
-      await runController({
+    await runEndpointController(
+      {
         name: "endpoint-slice-mirroring",
+        options,
         queue,
+        factory: informers,
+        informers: [services, endpoints, slices],
+        watch,
         reconcile,
-        workers: options.workers ?? 5,
-        signal,
-        maximumRetries: options.maximumRetries ?? 15,
-        ...(options.onError === undefined ? {} : { onError: options.onError }),
-      });
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    } finally {
-      queue.shutDown();
-      for (const handler of remove) handler();
-    }
+      },
+      ending,
+    );
   }
 
   return { run, metrics: () => queue.metrics() };

@@ -7,7 +7,6 @@ import {
   isNotFound,
   type KubernetesApi,
   objectKey,
-  runController,
   splitObjectKey,
   systemClock,
 } from "@portolan/client";
@@ -15,8 +14,9 @@ import { type Endpoints, type Pod, resources, type Service } from "@portolan/cor
 import {
   type EndpointController,
   type EndpointControllerOptions,
+  runEndpointController,
   StaleCacheError,
-} from "./endpoint-slice-controller.ts";
+} from "./endpoint-controller.ts";
 import { hasSelector } from "./pod-endpoints.ts";
 import { reconcileEndpoints } from "./reconcile-endpoints.ts";
 import { podIndexes, podsOf, serviceIndexes, servicesOf, servicesTouched } from "./service-pods.ts";
@@ -83,10 +83,11 @@ export function createEndpointsController(
       if (object.metadata.labels?.[endpointsManagedByLabel] === endpointsControllerName) queue.add(objectKey(object));
   }
 
-  async function run(signal: AbortSignal): Promise<void> {
-    const recorder = createEventRecorder({ api, component: "endpoint-controller", clock, signal });
+  async function run(ending: AbortSignal): Promise<void> {
+    const recorder =
+      options.events ?? createEventRecorder({ api, component: "endpoint-controller", clock, signal: ending });
 
-    async function reconcile(key: string): Promise<void> {
+    async function reconcile(key: string, signal: AbortSignal): Promise<void> {
       const { namespace, name } = splitObjectKey(key);
       const service = services.lister.get(namespace, name);
       const existing = endpoints.lister.get(namespace, name);
@@ -141,26 +142,19 @@ export function createEndpointsController(
       }
     }
 
-    const remove = watch();
-    try {
-      if (options.informers === undefined) informers.start(signal);
-      await Promise.all([services, pods, endpoints].map((informer) => informer.synced(signal)));
-      queueLeftovers();
-      await runController({
+    await runEndpointController(
+      {
         name: "endpoint",
+        options,
         queue,
+        factory: informers,
+        informers: [services, pods, endpoints],
+        watch,
+        synced: queueLeftovers,
         reconcile,
-        workers: options.workers ?? 5,
-        signal,
-        maximumRetries: options.maximumRetries ?? 15,
-        ...(options.onError === undefined ? {} : { onError: options.onError }),
-      });
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    } finally {
-      queue.shutDown();
-      for (const handler of remove) handler();
-    }
+      },
+      ending,
+    );
   }
 
   return { run, metrics: () => queue.metrics() };

@@ -5,13 +5,8 @@
  *
  * @packageDocumentation
  */
-export {
-  createEndpointSliceController,
-  type EndpointController,
-  type EndpointControllerOptions,
-  type EndpointSliceControllerOptions,
-  StaleCacheError,
-} from "./endpoint-slice-controller.ts";
+export { type EndpointController, type EndpointControllerOptions, StaleCacheError } from "./endpoint-controller.ts";
+export { createEndpointSliceController, type EndpointSliceControllerOptions } from "./endpoint-slice-controller.ts";
 export {
   createEndpointSliceMirroringController,
   type EndpointSliceMirroringControllerOptions,
