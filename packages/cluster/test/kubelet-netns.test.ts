@@ -67,7 +67,7 @@ async function start() {
       spec: { nodeName, restartPolicy: "Never", containers: [{ name: "main", ...container }] },
     });
   const pod = (name: string): Pod | undefined =>
-    (api.objects(resources.pods) as Pod[]).find(({ metadata }) => metadata.name === name);
+    api.objects<Pod>(resources.pods).find(({ metadata }) => metadata.name === name);
   const isReady = (name: string): boolean =>
     pod(name)?.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True") === true;
   return { api, fabric, kubelets, create, pod, isReady };

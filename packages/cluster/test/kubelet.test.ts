@@ -47,7 +47,7 @@ function start() {
       spec: { nodeName: "node-1", containers: [{ name: "main", ...container }], ...spec },
     });
   const pod = (name: string): Pod | undefined =>
-    (api.objects(resources.pods) as Pod[]).find(({ metadata }) => metadata.name === name);
+    api.objects<Pod>(resources.pods).find(({ metadata }) => metadata.name === name);
   const isReady = (name: string): boolean =>
     pod(name)?.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True") === true;
   const logs = async (name: string, options = {}): Promise<string> => {
@@ -346,5 +346,58 @@ describe("kubelet on loopback", () => {
     let text = "";
     for await (const chunk of connection.readable) text += Buffer.from(chunk).toString();
     expect(text).toMatch(/^HTTP\/1\.1 200 OK[\s\S]*\r\n\r\nweb$/);
+  });
+
+  it("gives exec a terminal of the size that the client has, and attach the program's own input", async () => {
+    const { kubelet, create, pod, isReady } = start();
+    await create(
+      "shell",
+      { image: "busybox", command: ["/bin/sh"], stdin: true, stdinOnce: true },
+      { restartPolicy: "Never" },
+    );
+    await until(
+      () => isReady("shell"),
+      () => pod("shell"),
+    );
+    let text = "";
+    const result = await kubelet.streams.exec(
+      pod("shell")!,
+      { command: ["/bin/sh", "-c", "test -t 0 && test -t 1 && sleep 0.4 && stty size"], tty: true },
+      {
+        stdin: (async function* () {
+          await new Promise((resolve) => setTimeout(resolve, 1_000));
+          yield new Uint8Array(0);
+        })(),
+        resize: (async function* () {
+          yield { width: 101, height: 37 };
+        })(),
+        stdout: (chunk) => {
+          text += Buffer.from(chunk).toString();
+        },
+        signal: new AbortController().signal,
+      },
+    );
+    expect(result).toEqual({ exitCode: 0 });
+    expect(text).toBe("37 101\r\n");
+    let attached = "";
+    const ended = await kubelet.streams.attach(
+      pod("shell")!,
+      { tty: false },
+      {
+        stdin: (async function* () {
+          yield Buffer.from("echo from the shell; exit 5\n");
+        })(),
+        stdout: (chunk) => {
+          attached += Buffer.from(chunk).toString();
+        },
+        signal: new AbortController().signal,
+      },
+    );
+    expect(ended).toEqual({ exitCode: 5 });
+    expect(attached).toBe("from the shell\n");
+    await until(
+      () => pod("shell")?.status?.phase === "Failed",
+      () => pod("shell"),
+    );
   });
 });

@@ -25,7 +25,9 @@ function merge(target: unknown, patch: unknown, key = ""): unknown {
 }
 
 /** A Kubernetes API in memory with what workloads need: graceful deletion of pods, binding, status, generation, collection of dependents. */
-export function createMemoryKubernetes(): KubernetesApi & { objects(type: ResourceType): Loose[] } {
+export function createMemoryKubernetes(): KubernetesApi & {
+  objects<T extends KubernetesObject = Loose>(type: ResourceType): T[];
+} {
   const stores = new Map<string, Map<string, Loose>>();
   const watchers = new Map<string, Set<(event: WatchEvent<Loose>) => void>>();
   const history: { readonly resource: string; readonly revision: number; readonly event: WatchEvent<Loose> }[] = [];
@@ -190,7 +192,7 @@ export function createMemoryKubernetes(): KubernetesApi & { objects(type: Resour
       }
     },
   };
-  return api as unknown as KubernetesApi & { objects(type: ResourceType): Loose[] };
+  return api as unknown as KubernetesApi & { objects<T extends KubernetesObject = Loose>(type: ResourceType): T[] };
 }
 
 /** Resolves when the condition holds; fails after five seconds with the text of `describe`. */

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { createInformerFactory } from "@portolan/client";
 import { type Deployment, type Job, type Node, type Pod, resources, type StatefulSet } from "@portolan/core";
 import { afterEach, describe, expect, it } from "vitest";
@@ -28,6 +29,7 @@ function start(script: (pod: Pod) => PodScript = () => ({})) {
   };
   const options = { api, informers, events: sink };
   const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
   const kubelet = createFakeKubelet({ api, informers, script });
   const runs = [
     createDeploymentController(options),
@@ -42,7 +44,7 @@ function start(script: (pod: Pod) => PodScript = () => ({})) {
     controller.abort();
     await Promise.all(runs);
   });
-  const pods = (): Pod[] => api.objects(resources.pods) as Pod[];
+  const pods = (): Pod[] => api.objects<Pod>(resources.pods);
   const ready = (): Pod[] =>
     pods().filter((pod) => pod.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True"));
   return { api, events, pods, ready, kubelet };
@@ -148,7 +150,7 @@ describe("deployment", () => {
     clearInterval(watching);
     expect(least).toBe(3);
     expect(most).toBeLessThanOrEqual(4);
-    const current = (): Deployment => api.objects(resources.deployments)[0] as Deployment;
+    const current = (): Deployment => api.objects<Deployment>(resources.deployments)[0]!;
     await eventually(
       () => current().status?.updatedReplicas === 3 && current().status?.replicas === 3,
       () => JSON.stringify(current().status),
@@ -281,7 +283,7 @@ describe("stateful set", () => {
       "statefulset.kubernetes.io/pod-name": "mysql-1",
       "apps.kubernetes.io/pod-index": "1",
     });
-    const status = (): StatefulSet["status"] => (api.objects(resources.statefulSets)[0] as StatefulSet).status;
+    const status = (): StatefulSet["status"] => api.objects<StatefulSet>(resources.statefulSets)[0]!.status;
     await eventually(
       () => status()?.availableReplicas === 3,
       () => JSON.stringify(status()),
@@ -321,7 +323,7 @@ describe("stateful set", () => {
     );
     expect(created[2]).toBeLessThan(created[1]!);
     expect(created[1]).toBeLessThan(created[0]!);
-    const status = (): StatefulSet["status"] => (api.objects(resources.statefulSets)[0] as StatefulSet).status;
+    const status = (): StatefulSet["status"] => api.objects<StatefulSet>(resources.statefulSets)[0]!.status;
     await eventually(
       () => status()?.currentRevision === status()?.updateRevision,
       () => JSON.stringify(status()),
@@ -376,7 +378,7 @@ describe("daemon set and job", () => {
     await api.create(resources.jobs, job("good"));
     await api.create(resources.jobs, job("bad"));
     const status = (name: string): Job["status"] =>
-      (api.objects(resources.jobs).find((one) => one.metadata?.name === name) as Job).status;
+      api.objects<Job>(resources.jobs).find((one) => one.metadata?.name === name)?.status;
     const has = (name: string, type: string): boolean =>
       status(name)?.conditions?.some((condition) => condition.type === type && condition.status === "True") === true;
     await eventually(

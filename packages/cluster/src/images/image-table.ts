@@ -101,11 +101,18 @@ export function createImageTable(options: ImageTableOptions = {}): ImageTable {
         };
       }
       const hash = createHash("sha256").update(full).digest("hex");
-      return {
-        image: full,
-        imageId: digest === undefined ? `${registry}/${repository}@sha256:${hash}` : full,
-        program: toProgram(found[1], reference),
-      };
+      let program: ImageProgram;
+      try {
+        program = toProgram(found[1], reference);
+      } catch (error) {
+        const problem = error instanceof Error ? error.message : String(error);
+        return {
+          reason: "ErrImagePull",
+          message: `the program for image "${full}" is not on this machine: ${problem}`,
+        };
+      }
+      const imageId = digest === undefined ? `${registry}/${repository}@sha256:${hash}` : full;
+      return { image: full, imageId, program };
     },
   };
 }

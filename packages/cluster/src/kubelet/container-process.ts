@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync, readlinkSync } from "node:fs";
 import { constants } from "node:os";
 import type { Writable } from "node:stream";
@@ -133,7 +133,8 @@ function setTerminalSize(pid: number, width: number, height: number, tries = 20)
     try {
       const device = readlinkSync(`/proc/${next}/fd/0`);
       if (device.startsWith("/dev/pts/")) {
-        spawnSync("stty", ["-F", device, "rows", String(height), "cols", String(width)], { timeout: 1000 });
+        const args = ["-F", device, "rows", String(height), "cols", String(width)];
+        spawn("stty", args, { stdio: "ignore" }).on("error", () => undefined);
         return;
       }
     } catch {
