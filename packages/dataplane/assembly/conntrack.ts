@@ -287,6 +287,37 @@ export class Conntrack {
     return true;
   }
 
+  /** Is a connection of that client to that frontend and backend alive? Walks the table: for rare questions only. */
+  static hasConnection(
+    sourceHigh: u64,
+    sourceLow: u64,
+    destinationHigh: u64,
+    destinationLow: u64,
+    port: u32,
+    meta: u32,
+    backend: u32,
+  ): bool {
+    const owner = Tables.backend(backend);
+    if (owner.active + owner.inactive == 0) return false;
+    for (let id: u32 = 0; id < Tables.control.connectionHighWater; id++) {
+      const c = Tables.connection(id);
+      if (
+        c.backend == backend &&
+        c.sourceLow == sourceLow &&
+        c.destinationLow == destinationLow &&
+        c.ports >> 16 == port &&
+        c.meta == meta &&
+        c.sourceHigh == sourceHigh &&
+        c.destinationHigh == destinationHigh &&
+        (c.flags & <u16>ConnectionFlag.IN_USE) != 0 &&
+        !Conntrack.isExpired(c)
+      ) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   /** Takes a connection out of the index and gives its record back. */
   static remove(id: u32): void {
     const control = Tables.control;

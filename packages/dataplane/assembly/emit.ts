@@ -127,7 +127,7 @@ export class Emit {
 }
 
 /** Where a destination is: the node itself, or behind a route. */
-class Routes {
+export class Routes {
   @inline static slot(high: u64, low: u64): RouteCache {
     const folded = <u32>low ^ <u32>(low >> 32) ^ <u32>high ^ <u32>(high >> 32);
     return changetype<RouteCache>(<usize>(Tables.control.routeCache + (((folded * 0x9e3779b1) >> 20) << 5)));
@@ -142,6 +142,15 @@ class Routes {
     entry.route = p.route;
     entry.egress = p.egress;
     entry.epoch = control.routeEpoch;
+    const family = p.meta >> 8;
+    entry.plain =
+      Addresses.find(high, low, family) == 0 && !Addresses.isService(high, low, family) && p.route != 0 ? 1 : 0;
+  }
+
+  /** True when the cache knows that no Service has anything to do with a destination. */
+  @inline static isPlain(high: u64, low: u64): bool {
+    const cached = Routes.slot(high, low);
+    return cached.plain != 0 && cached.low == low && cached.high == high && cached.epoch == Tables.control.routeEpoch;
   }
 
   static find(p: Parsed, high: u64, low: u64): u32 {

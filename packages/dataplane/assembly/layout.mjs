@@ -309,7 +309,7 @@ export const structures = {
       [
         "routeEpoch",
         "u32",
-        "Changes with every change of routes, ports and the node's addresses: older cache entries are void.",
+        "Changes with every change of routes, ports, addresses and CIDRs: older cache entries are void.",
       ],
       ["sink", "u32", "Where the touch loop leaves its sum, so that no compiler removes it."],
     ],
@@ -496,7 +496,8 @@ export const structures = {
     ],
   },
   RouteCache: {
-    comment: "Route cache, direct-mapped by destination: saves a packet the address table and the prefix map.",
+    comment:
+      "Route cache, direct-mapped by destination: saves a packet the address table and the prefix map, and packets to plain destinations the Service tables.",
     size: 32,
     fields: [
       ["high", "u64", "Destination."],
@@ -504,7 +505,7 @@ export const structures = {
       ["epoch", "u32", "Valid when it is the control block's."],
       ["route", "u32", "Address of the prefix entry; 0 for the node itself."],
       ["egress", "u32", ""],
-      ["reserved", "u32", ""],
+      ["plain", "u32", "1: no Service, node port or Service CIDR has anything to do with the destination."],
     ],
   },
   Range: {

@@ -18,6 +18,7 @@ import {
   Step,
   Verdict,
 } from "./generated/layout";
+import { Conntrack } from "./conntrack";
 import { Addresses } from "./maps/addresses";
 import { AffinityMap } from "./maps/affinity";
 import { Frontends } from "./maps/frontends";
@@ -170,7 +171,19 @@ export class Lookup {
     Trace.step(Step.ENDPOINT_SET, which, why, set.count);
 
     let backend: u32 = NONE;
-    if (servicePort.affinityTicks != 0) backend = Lookup.sticky(servicePort, id, set, sourceHigh, sourceLow);
+    if (servicePort.affinityTicks != 0) {
+      backend = Lookup.sticky(
+        servicePort,
+        id,
+        set,
+        sourceHigh,
+        sourceLow,
+        destinationHigh,
+        destinationLow,
+        ports,
+        meta,
+      );
+    }
     if (backend == NONE) {
       backend = Schedule.pick(servicePort, set, sourceHigh, sourceLow, destinationHigh, destinationLow, ports, family);
       Trace.step(Step.SCHEDULED, servicePort.scheduler, backend, set.count);
@@ -255,13 +268,40 @@ export class Lookup {
   }
 
   /** The backend that this client got last, if it is still to be had in the set of this packet. */
-  static sticky(servicePort: ServicePort, id: u32, set: EndpointSet, sourceHigh: u64, sourceLow: u64): u32 {
-    const at = AffinityMap.find(sourceHigh, sourceLow, id);
+  static sticky(
+    servicePort: ServicePort,
+    id: u32,
+    set: EndpointSet,
+    sourceHigh: u64,
+    sourceLow: u64,
+    destinationHigh: u64,
+    destinationLow: u64,
+    ports: u32,
+    meta: u32,
+  ): u32 {
+    const at = AffinityMap.find(
+      sourceHigh,
+      AffinityMap.clientLow(sourceLow, destinationHigh, destinationLow, ports),
+      id,
+    );
     let result: u32 = AffinityResult.MISS;
     let backend: u32 = NONE;
     if (at != 0) {
       const entry = changetype<Affinity>(at);
-      if (AffinityMap.isExpired(entry)) result = AffinityResult.EXPIRED;
+      const isOver =
+        AffinityMap.isExpired(entry) &&
+        // ipvs does not let persistence end while connections under it are open.
+        (Tables.control.mode != Mode.IPVS ||
+          !Conntrack.hasConnection(
+            sourceHigh,
+            sourceLow,
+            destinationHigh,
+            destinationLow,
+            ports >> 16,
+            meta,
+            entry.backend,
+          ));
+      if (isOver) result = AffinityResult.EXPIRED;
       else {
         const candidate = Tables.backend(entry.backend);
         if (

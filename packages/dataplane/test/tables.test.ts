@@ -50,7 +50,7 @@ function dial(
   const bytes =
     options.protocol === "UDP" ? base.udp(ports).build() : base.tcp({ ...ports, flags: options.flags ?? "S" }).build();
   const result = dataplane.process(bytes, { now: options.now ?? 1 });
-  if (result.verdict !== "PASS") return `${result.verdict} ${result.reason}`;
+  if (result.reason !== undefined) return `${result.verdict} ${result.reason}`;
   return parsePacket(result.packet!).destination!;
 }
 
@@ -328,5 +328,44 @@ describe("looking inside", () => {
       destinationPort: 80,
     });
     expect(dataplane.events()).toEqual([]);
+  });
+});
+
+describe("caches", () => {
+  test("a destination that was plain is a Service's as soon as one has it", () => {
+    const dataplane = dataplaneOf("debug");
+    dataplane.configureNode({ addresses: ["192.168.50.10"], clusterCIDRs: ["10.244.0.0/16"] });
+    dataplane.setPort(0, { mac: "02:00:00:00:01:01", kind: "pod" });
+    dataplane.setRoute("0.0.0.0/0", { port: 0, nextHopMac: "02:00:00:00:02:11" });
+    for (let i = 0; i < 3; i++) expect(dial(dataplane, "10.96.0.9")).toBe("10.96.0.9");
+    dataplane.setServicePort(spec("a", "10.96.0.9", ["10.0.0.1"]));
+    expect(dial(dataplane, "10.96.0.9")).toBe("10.0.0.1");
+    dataplane.removeServicePort("a");
+    expect(dial(dataplane, "10.96.0.9")).toBe("10.96.0.9");
+    dataplane.configureNode({
+      addresses: ["192.168.50.10"],
+      clusterCIDRs: ["10.244.0.0/16"],
+      serviceCIDRs: ["10.96.0.0/16"],
+    });
+    expect(dial(dataplane, "10.96.0.9")).toBe("DROP unallocated-service-address");
+  });
+
+  test("in ipvs mode each address of a Service has its own persistence, which open connections prolong", () => {
+    const frontends = [
+      { kind: "ClusterIP", address: "10.96.0.1", port: 80 },
+      { kind: "ExternalIP", address: "5.6.7.8", port: 80 },
+    ] as const;
+    const picks = new Set<boolean>();
+    for (let seed = 1; seed <= 20; seed++) {
+      const dataplane = createDataplane({ seed });
+      dataplane.configureNode({ addresses: ["192.168.50.10"], clusterCIDRs: ["10.244.0.0/16"], mode: "ipvs" });
+      dataplane.setServicePort(spec("a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"], { frontends, affinitySeconds: 100 }));
+      const first = dial(dataplane, "10.96.0.1", { now: 1 });
+      expect(dial(dataplane, "10.96.0.1", { now: 2 })).toBe(first);
+      picks.add(dial(dataplane, "5.6.7.8", { now: 3 }) === first);
+      // Both connections are half-open for 120 seconds, the affinity has ended.
+      expect(dial(dataplane, "10.96.0.1", { now: 110 })).toBe(first);
+    }
+    expect(picks.size).toBe(2);
   });
 });

@@ -517,6 +517,8 @@ function schedulerCase(vector: Vector): void {
     });
     return { name: result.backend?.name ?? null, handle: result.handle };
   };
+  if (scheduler === "sh" && input.useSourcePort === true)
+    throw new Skip("needs the flag sh-port, which kube-proxy never sets");
   if (scheduler === "sh" && input.clientIP !== undefined) {
     // The bucket is the position that a list of 256 equal servers is hit at.
     const many = Array.from({ length: 256 }, (_, i) => ({

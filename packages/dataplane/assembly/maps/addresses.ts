@@ -60,7 +60,7 @@ export class Addresses {
     const mask = Tables.control.addressMask;
     const found = Addresses.find(high, low, family);
     const before: u32 = found == 0 ? 0 : changetype<Address>(found).flags;
-    if (((before ^ flags) & AddressFlag.LOCAL) != 0) Tables.control.routeEpoch++;
+    if (before != flags) Tables.control.routeEpoch++;
     if (flags == 0 && port == NONE) {
       if (found == 0) return;
       let hole = <u32>((found - <usize>Tables.control.addresses) >> 5);

@@ -1,4 +1,4 @@
-import { Affinity } from "../generated/layout";
+import { Affinity, Mode } from "../generated/layout";
 import { Hash } from "../hash";
 import { Tables } from "./tables";
 
@@ -7,6 +7,12 @@ import { Tables } from "./tables";
  * is the source as seen before masquerading, and only new connections renew an entry.
  */
 export class AffinityMap {
+  /** Low word of the client's key: ipvs keeps persistence per virtual server, so the destination goes into it there. */
+  @inline static clientLow(sourceLow: u64, destinationHigh: u64, destinationLow: u64, ports: u32): u64 {
+    if (Tables.control.mode != Mode.IPVS) return sourceLow;
+    return sourceLow ^ Hash.address(destinationHigh, destinationLow, ports >> 16);
+  }
+
   @inline static set(clientHigh: u64, clientLow: u64, servicePort: u32): usize {
     const index =
       <u32>(Hash.address(clientHigh, clientLow, <u64>servicePort | 0x100000000) >> 32) & Tables.control.affinityMask;

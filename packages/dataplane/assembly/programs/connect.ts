@@ -36,7 +36,13 @@ export class Connect {
     backend.connections++;
     backend.selected = control.now;
     if (servicePort.affinityTicks != 0)
-      AffinityMap.update(sourceHigh, sourceLow, servicePortId, Decision.backend, generation);
+      AffinityMap.update(
+        sourceHigh,
+        AffinityMap.clientLow(sourceLow, destinationHigh, destinationLow, ports),
+        servicePortId,
+        Decision.backend,
+        generation,
+      );
     // A full table costs the count, not the connection: the caller's socket needs no record to work.
     if (id == NONE) return Verdict.TX;
     const c = Tables.connection(id);

@@ -1,7 +1,7 @@
 import { Checksum } from "../checksum";
 import { Conntrack, Tracking } from "../conntrack";
 import { Descriptors } from "../descriptors";
-import { Emit, Icmp, Neighbors } from "../emit";
+import { Emit, Icmp, Neighbors, Routes } from "../emit";
 import {
   Backend,
   Connection,
@@ -217,6 +217,7 @@ export class Ingress {
   /** A packet that no connection claims: decide, and if it is Service traffic, make a connection of it. */
   static newConnection(p: Parsed): u32 {
     const control = Tables.control;
+    if (Routes.isPlain(p.destinationHigh, p.destinationLow) && !control.tracing) return Ingress.notService(p);
     Trace.step(Step.CONNTRACK_MISS, 0, 0, 0);
     Lookup.decide(p.sourceHigh, p.sourceLow, p.destinationHigh, p.destinationLow, p.ports, p.meta);
     const servicePort = Decision.servicePort;
@@ -416,7 +417,13 @@ export class Ingress {
     backend.connections++;
     backend.selected = Tables.control.now;
     if (servicePort.affinityTicks != 0)
-      AffinityMap.update(c.sourceHigh, c.sourceLow, servicePortId, backendId, c.generation);
+      AffinityMap.update(
+        c.sourceHigh,
+        AffinityMap.clientLow(c.sourceLow, c.destinationHigh, c.destinationLow, c.ports),
+        servicePortId,
+        backendId,
+        c.generation,
+      );
     if (Conntrack.isActive(c.meta, c.state)) {
       backend.active++;
       return ConnectionFlag.COUNTED | ConnectionFlag.ACTIVE;
