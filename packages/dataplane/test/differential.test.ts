@@ -166,7 +166,7 @@ describe("builds", () => {
               ? { source: peers.pod, destination: macs.pod }
               : { source: peers.router, destination: macs.uplink };
           let addresses = { source: one.source, destination: one.destination };
-          let ports = { sourcePort: one.sourcePort, destinationPort: one.destinationPort };
+          let ports: { sourcePort: number; destinationPort: number } = one;
           const before = last === undefined ? undefined : parsePacket(last, { link: "ethernet" });
           const transport = before?.tcp ?? before?.udp;
           if (one.reply && before?.ipv4 !== undefined && transport !== undefined) {

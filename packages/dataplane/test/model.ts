@@ -14,7 +14,9 @@ export interface ModelFlow {
 }
 
 export type ModelDecision =
-  | { readonly kind: "pass" | "reject" | "drop" }
+  | { readonly kind: "pass" }
+  | { readonly kind: "reject" }
+  | { readonly kind: "drop" }
   | { readonly kind: "dnat"; readonly backends: readonly string[]; masquerades(backend: string): boolean };
 
 const inside = (prefixes: readonly string[], address: string) =>
@@ -53,7 +55,8 @@ export function decide(node: NodeSpec, services: readonly ServicePortSpec[], flo
       const dead = candidates.find((service) =>
         service.frontends.some((one) => one.kind === "NodePort" && one.port === flow.destinationPort),
       );
-      return { kind: dead !== undefined && !dead.hasAny && own(flow.destination) ? "reject" : "pass" };
+      const rejects = dead !== undefined && !dead.hasAny && own(flow.destination);
+      return rejects ? { kind: "reject" } : { kind: "pass" };
     }
     const clusterIPs = services.flatMap((service) =>
       service.frontends.filter((frontend) => frontend.kind === "ClusterIP").map((frontend) => frontend.address),
@@ -75,7 +78,7 @@ export function decide(node: NodeSpec, services: readonly ServicePortSpec[], flo
   if (!service.hasAny) {
     const unhooked =
       !nftables && own(flow.source) && (kind === "LoadBalancer" || kind === "ExternalIP") && !own(flow.destination);
-    return { kind: unhooked ? "pass" : "reject" };
+    return unhooked ? { kind: "pass" } : { kind: "reject" };
   }
   const detector = node.clusterCIDRs.length > 0;
   const pod = detector && inside(node.clusterCIDRs, flow.source);
@@ -88,7 +91,7 @@ export function decide(node: NodeSpec, services: readonly ServicePortSpec[], flo
   else if (pod) masquerade = false;
   else if (own(flow.source)) masquerade = true;
   else set = service.local;
-  if (set.length === 0) return { kind: set === service.local && set !== service.cluster ? "drop" : "reject" };
+  if (set.length === 0) return set === service.local && set !== service.cluster ? { kind: "drop" } : { kind: "reject" };
   const members = new Map(set.map((backend) => [backend.address, backend]));
   return {
     kind: "dnat",
