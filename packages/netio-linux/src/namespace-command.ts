@@ -2,6 +2,8 @@
  * How to start a program inside a network namespace: a command line of util-linux's small programs, each of which replaces
  * itself by the next, so that any spawner can use it (`child_process`, a shell, another process on the same machine).
  */
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
 import type { NetworkNamespace } from "./network-namespace.ts";
 
 /** A file or directory that a program sees in place of another. */
@@ -38,6 +40,29 @@ export interface NamespaceCommand {
   readonly args: string[];
 }
 
+const paths = new Map<string, string>();
+
+/**
+ * Absolute path of a program on this process's PATH: the program that is started may have another PATH, where another program has
+ * the name. A program that is not found keeps its bare name, so that `spawn` says what is missing.
+ */
+function absolutePath(name: string): string {
+  let path = paths.get(name);
+  if (path !== undefined) return path;
+  path = name;
+  for (const folder of [...(process.env["PATH"] ?? "").split(delimiter), "/usr/bin", "/bin", "/usr/sbin", "/sbin"]) {
+    try {
+      accessSync(join(folder, name), constants.X_OK);
+      path = join(folder, name);
+      break;
+    } catch {
+      // The next folder may have it.
+    }
+  }
+  paths.set(name, path);
+  return path;
+}
+
 // Process 1 of a process namespace ignores signals without a handler and must reap orphans; a shell that waits does both.
 // The program keeps standard input (a background job of a shell would read /dev/null), through descriptor 9.
 const INIT =
@@ -57,14 +82,15 @@ export function namespaceCommand(options: NamespaceCommandOptions): NamespaceCom
   const mounts = options.mounts ?? [];
   const { hostname, privateProcesses = false } = options;
   if (options.argv.length === 0) throw new RangeError("argv is empty; name the program to run");
-  const args = ["--pdeathsig", "KILL", "--", "nsenter", `--net=${path}`];
+  const args = ["--pdeathsig", "KILL", "--", absolutePath("nsenter"), `--net=${path}`];
   if (options.directory !== undefined) args.push(`--wdns=${options.directory}`);
   args.push("--");
+  const mountProgram = absolutePath("mount");
   const steps: string[] = [];
   const parameters: string[] = [];
   for (const mount of mounts) {
-    steps.push('mount --bind "$1" "$2"');
-    if (mount.readOnly === true) steps.push('mount -o remount,bind,ro "$2"');
+    steps.push(`${mountProgram} --bind "$1" "$2"`);
+    if (mount.readOnly === true) steps.push(`${mountProgram} -o remount,bind,ro "$2"`);
     steps.push("shift 2");
     parameters.push(mount.source, mount.target);
   }
@@ -72,11 +98,12 @@ export function namespaceCommand(options: NamespaceCommandOptions): NamespaceCom
     steps.push('echo "$1" > /proc/sys/kernel/hostname', "shift");
     parameters.push(hostname);
   }
-  if (steps.length === 0 && !privateProcesses) return { command: "setpriv", args: [...args, ...options.argv] };
-  args.push("unshare", "--mount", "--propagation", "private");
+  if (steps.length === 0 && !privateProcesses)
+    return { command: absolutePath("setpriv"), args: [...args, ...options.argv] };
+  args.push(absolutePath("unshare"), "--mount", "--propagation", "private");
   if (hostname !== undefined) args.push("--uts");
   if (privateProcesses) args.push("--pid", "--fork", "--kill-child", "--mount-proc");
   const script = [...steps.map((step) => `${step} || exit 126`), privateProcesses ? INIT : 'exec "$@"'].join("\n");
   args.push("--", "/bin/sh", "-c", script, "namespace", ...parameters, ...options.argv);
-  return { command: "setpriv", args };
+  return { command: absolutePath("setpriv"), args };
 }
