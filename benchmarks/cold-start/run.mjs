@@ -43,7 +43,9 @@ const server = createServer((socket) => socket.end("ok")).listen(0, "127.0.0.1",
   require("node:net").connect(server.address().port, "127.0.0.1").on("data", () => process.exit(0));
 });`;
 
-console.log(`cold-start: Node ${process.versions.node}, ${cpus().length} × ${cpus()[0].model}, ${new Date().toISOString()}`);
+console.log(
+  `cold-start: Node ${process.versions.node}, ${cpus().length} × ${cpus()[0].model}, ${new Date().toISOString()}`,
+);
 const floors = [];
 for (let i = 0; i < runs; i++) floors.push((await time(process.execPath, ["-e", floorProgram], {})).end);
 const floor = median(floors);
