@@ -1,0 +1,144 @@
+import type { KubernetesObject, ListMeta, ObjectMeta, Schema } from "@portolan/core";
+import { stringify as stringifyYaml } from "yaml";
+import { zeroObject } from "./encoding/presence.ts";
+import { type IncludeObject, printTable } from "./printers/index.ts";
+import type { Representation } from "./requests/media-type.ts";
+import type { ResourceDefinition } from "./resource-definition.ts";
+import type { StoredObject } from "./store/store.ts";
+
+/** Text of objects, kept as long as the object itself. Stored objects never change, so neither does their text. */
+const itemTexts = new WeakMap<object, string>();
+
+/** JSON of a stored object as a list has it: without kind and apiVersion. */
+function itemText(object: KubernetesObject): string {
+  let text = itemTexts.get(object);
+  if (text === undefined) {
+    const { kind: _, apiVersion: __, ...rest } = object;
+    text = JSON.stringify(rest);
+    itemTexts.set(object, text);
+  }
+  return text;
+}
+
+/** JSON of a stored object, with kind and apiVersion first. */
+export function objectText(object: KubernetesObject, definition: ResourceDefinition): string {
+  const rest = itemText(object);
+  const head = `{"kind":${JSON.stringify(definition.kind)},"apiVersion":${JSON.stringify(definition.apiVersion)}`;
+  return rest === "{}" ? `${head}}` : `${head},${rest.slice(1)}`;
+}
+
+/** What is needed to answer objects of one kind in the form a client asked for. */
+export interface Printer {
+  readonly definition: ResourceDefinition;
+  readonly schema: Schema;
+  readonly representation: Representation;
+  readonly includeObject: IncludeObject;
+  readonly now: number;
+  readonly pretty: boolean;
+}
+
+/** Finishes JSON text: indented or as YAML when asked for. */
+export function finish(text: string, format: "json" | "yaml", pretty: boolean): string {
+  if (format === "yaml") return stringifyYaml(JSON.parse(text), { aliasDuplicateObjects: false });
+  return pretty ? JSON.stringify(JSON.parse(text), undefined, 2) : text;
+}
+
+function partial(object: KubernetesObject, version: string): object {
+  return { kind: "PartialObjectMetadata", apiVersion: `meta.k8s.io/${version}`, metadata: object.metadata ?? {} };
+}
+
+/** One object. */
+export function printObject(object: KubernetesObject, printer: Printer): string {
+  const { as, version } = printer.representation;
+  switch (as) {
+    case "Table":
+      return JSON.stringify(
+        printTable(printer.definition, [object], {
+          now: new Date(printer.now),
+          includeObject: printer.includeObject,
+          resourceVersion: object.metadata?.resourceVersion ?? "",
+          version,
+        }),
+      );
+    case "PartialObjectMetadata":
+    case "PartialObjectMetadataList":
+      return JSON.stringify(partial(object, version));
+    case "object":
+      return Object.isFrozen(object)
+        ? objectText(object, printer.definition)
+        : JSON.stringify(headed(object, printer.definition));
+  }
+}
+
+function headed(object: KubernetesObject, definition: ResourceDefinition): object {
+  const { kind: _, apiVersion: __, ...rest } = object;
+  return { kind: definition.kind, apiVersion: definition.apiVersion, ...rest };
+}
+
+/** A list. The text of items is reused, so that a long list costs little more than its concatenation. */
+export function printList(items: readonly StoredObject[], metadata: ListMeta, printer: Printer): string {
+  const { definition } = printer;
+  const { as, version } = printer.representation;
+  switch (as) {
+    case "Table":
+      return JSON.stringify(
+        printTable(
+          definition,
+          items.map((item) => item.object),
+          { now: new Date(printer.now), includeObject: printer.includeObject, list: metadata, version },
+        ),
+      );
+    case "PartialObjectMetadata":
+    case "PartialObjectMetadataList":
+      return JSON.stringify({
+        kind: "PartialObjectMetadataList",
+        apiVersion: `meta.k8s.io/${version}`,
+        metadata,
+        items: items.map((item) => partial(item.object, version)),
+      });
+    case "object": {
+      const head = `{"kind":"${definition.kind}List","apiVersion":${JSON.stringify(definition.apiVersion)},"metadata":${JSON.stringify(metadata)},"items":[`;
+      return `${head}${items.map((item) => itemText(item.object)).join(",")}]}`;
+    }
+  }
+}
+
+/** One line of a watch. Only the first Table names its columns. */
+export function createEventPrinter(printer: Printer): (type: string, object: KubernetesObject) => string {
+  let isFirst = true;
+  return (type, object) => {
+    let text: string;
+    if (printer.representation.as === "Table") {
+      text = JSON.stringify(
+        printTable(printer.definition, [object], {
+          now: new Date(printer.now),
+          includeObject: printer.includeObject,
+          resourceVersion: object.metadata?.resourceVersion ?? "",
+          withColumns: isFirst,
+          version: printer.representation.version,
+        }),
+      );
+      isFirst = false;
+    } else text = printObject(object, printer);
+    return `{"type":"${type}","object":${text}}\n`;
+  };
+}
+
+/** The object of a bookmark: an empty one with a revision. */
+export function bookmarkObject(printer: Printer, revision: number, endsInitialEvents: boolean): KubernetesObject {
+  const metadata: ObjectMeta = {
+    resourceVersion: String(revision),
+    ...(endsInitialEvents ? { annotations: { "k8s.io/initial-events-end": "true" } } : {}),
+  };
+  return {
+    kind: printer.definition.kind,
+    apiVersion: printer.definition.apiVersion,
+    metadata,
+    ...withoutMetadata(zeroObject(printer.schema)),
+  } as KubernetesObject;
+}
+
+function withoutMetadata(object: { [key: string]: unknown }): object {
+  const { metadata: _, ...rest } = object;
+  return rest;
+}

@@ -1,0 +1,530 @@
+import type { ApiResponse } from "@portolan/client";
+import {
+  badRequestStatus,
+  conflictStatus,
+  type Deployment,
+  formatLabelSelector,
+  invalid,
+  invalidStatus,
+  type KubernetesObject,
+  type LabelSelector,
+  methodNotAllowedStatus,
+  type Namespace,
+  type Pod,
+  resourceNotFoundStatus,
+  type Status,
+  StatusError,
+  schemaOf,
+} from "@portolan/core";
+import { isAllowed, type User } from "./authorization.ts";
+import { isJsonObject, type JsonValue } from "./encoding/json.ts";
+import { applyJsonPatch } from "./patches/json-patch.ts";
+import { applyMergePatch } from "./patches/merge-patch.ts";
+import type { PodLogOptions, PodStreams } from "./pod-streams.ts";
+import type { Exchange, RequestHandler } from "./request-handler.ts";
+import { type Body, decodeBody, parsePatch } from "./requests/body.ts";
+import { mediaTypeOf } from "./requests/media-type.ts";
+import { readWriteOptions, type WriteOptions } from "./requests/options.ts";
+import { collectionName, isTrue } from "./requests/request-info.ts";
+import type { ResourceDefinition } from "./resource-definition.ts";
+import type { ResourceStorage, WriteContext } from "./resource-storage.ts";
+import { copyTopologyLabels } from "./strategies/pod.ts";
+
+/** Subresources other than `status`, and kinds that are answered and not stored. */
+export interface Subresources {
+  handle(exchange: Exchange, storage: ResourceStorage, handler: RequestHandler): ApiResponse | Promise<ApiResponse>;
+  review(exchange: Exchange, definition: ResourceDefinition, handler: RequestHandler): ApiResponse;
+}
+
+/** What they need. */
+export interface SubresourcesOptions {
+  readonly podStreams: PodStreams | undefined;
+  /** Makes a bearer token for a service account. */
+  readonly issueToken: (
+    namespace: string,
+    name: string,
+    expirationSeconds: number,
+  ) => { readonly token: string; readonly expirationTimestamp: string };
+}
+
+function json(exchange: Exchange, status: number, value: unknown): ApiResponse {
+  return {
+    status,
+    headers: {
+      "content-type": "application/json",
+      ...(exchange.warnings.length === 0
+        ? {}
+        : { warning: exchange.warnings.map((text) => `299 - ${JSON.stringify(text)}`) }),
+    },
+    body: JSON.stringify(value),
+  };
+}
+
+const success: Status = { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", code: 201 };
+
+function headerOf(exchange: Exchange, name: string): string | undefined {
+  return Object.hasOwn(exchange.request.headers, name) ? exchange.request.headers[name] : undefined;
+}
+
+function agentOf(exchange: Exchange, options: WriteOptions): string {
+  if (options.fieldManager !== "") return options.fieldManager;
+  return (headerOf(exchange, "user-agent") ?? "").split("/")[0]?.slice(0, 128) || "unknown";
+}
+
+/** Makes the subresources. */
+export function createSubresources(options: SubresourcesOptions): Subresources {
+  function warner(exchange: Exchange): (text: string) => void {
+    return (text) => {
+      if (!exchange.warnings.includes(text)) exchange.warnings.push(text);
+    };
+  }
+
+  function decode(exchange: Exchange, apiVersion: string, kind: string, writeOptions: WriteOptions): KubernetesObject {
+    const schema = schemaOf(apiVersion, kind);
+    if (schema === undefined) throw resourceNotFoundStatus();
+    const type = { apiVersion, kind, version: apiVersion.slice(apiVersion.indexOf("/") + 1) };
+    return decodeBody(exchange.request.body as Body, headerOf(exchange, "content-type"), type, schema, {
+      validation: writeOptions.fieldValidation,
+      warn: warner(exchange),
+    });
+  }
+
+  function writeContext(
+    exchange: Exchange,
+    handler: RequestHandler,
+    writeOptions: WriteOptions,
+    subresource: string,
+  ): WriteContext {
+    return {
+      options: writeOptions,
+      manager: agentOf(exchange, writeOptions),
+      subresource,
+      strategy: handler.contextFor(writeOptions.dryRun, warner(exchange)),
+    };
+  }
+
+  /** Writes a changed copy of a stored object past the rules of updates. */
+  function rewrite(
+    storage: ResourceStorage,
+    namespace: string,
+    name: string,
+    dryRun: boolean,
+    change: (object: KubernetesObject) => KubernetesObject,
+  ): KubernetesObject {
+    const stored = storage.get(namespace, name);
+    const object = change(stored.object);
+    return dryRun ? object : storage.put(object, stored.revision).object;
+  }
+
+  // ---- scale -----------------------------------------------------------------------------------------------------------------------
+
+  function scaleOf(object: KubernetesObject): KubernetesObject {
+    const workload = object as Deployment & { spec?: { replicas?: number; selector?: LabelSelector } };
+    const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata ?? {};
+    return {
+      kind: "Scale",
+      apiVersion: "autoscaling/v1",
+      metadata: { name, namespace, uid, resourceVersion, creationTimestamp },
+      spec:
+        workload.spec?.replicas === undefined || workload.spec.replicas === 0
+          ? {}
+          : { replicas: workload.spec.replicas },
+      status: { replicas: workload.status?.replicas ?? 0, selector: formatLabelSelector(workload.spec?.selector) },
+    } as KubernetesObject;
+  }
+
+  function scale(exchange: Exchange, storage: ResourceStorage, handler: RequestHandler): ApiResponse {
+    const { info } = exchange;
+    const current = storage.get(info.namespace, info.name);
+    if (info.verb === "get") return json(exchange, 200, scaleOf(current.object));
+    const isPatch = info.verb === "patch";
+    const writeOptions = readWriteOptions(info.query, isPatch ? "PatchOptions" : "UpdateOptions");
+    let wanted: { metadata?: { resourceVersion?: string; name?: string }; spec?: { replicas?: number } };
+    if (isPatch) {
+      const mediaType = mediaTypeOf(headerOf(exchange, "content-type"));
+      const patch = parsePatch(exchange.request.body as Body, mediaType);
+      const before = scaleOf(current.object) as unknown as JsonValue;
+      const after =
+        mediaType === "application/json-patch+json" ? applyJsonPatch(before, patch) : applyMergePatch(before, patch);
+      wanted = isJsonObject(after) ? (after as typeof wanted) : {};
+    } else wanted = decode(exchange, "autoscaling/v1", "Scale", writeOptions) as typeof wanted;
+    const version = wanted.metadata?.resourceVersion ?? "";
+    if (version !== "" && version !== String(current.revision)) throw conflictStatus(storage.definition, info.name);
+    const replicas = wanted.spec?.replicas ?? 0;
+    if (!Number.isInteger(replicas) || replicas < 0) {
+      throw invalidStatus({ group: "autoscaling", kind: "Scale" }, info.name, [
+        invalid("spec.replicas", replicas, "must be greater than or equal to 0"),
+      ]);
+    }
+    const result = storage.update(
+      info.namespace,
+      info.name,
+      (old) => {
+        const object = structuredClone(old) as KubernetesObject & { spec?: { replicas?: number } };
+        object.spec = { ...object.spec, replicas };
+        return { object };
+      },
+      "patch",
+      writeContext(exchange, handler, writeOptions, "scale"),
+    );
+    return json(exchange, 200, scaleOf(result.object));
+  }
+
+  // ---- pods ------------------------------------------------------------------------------------------------------------------------
+
+  function bind(
+    exchange: Exchange,
+    storage: ResourceStorage,
+    name: string,
+    binding: KubernetesObject,
+    handler: RequestHandler,
+    dryRun: boolean,
+  ): ApiResponse {
+    const target = (binding as { target?: { kind?: string; name?: string } }).target;
+    const node = target?.name ?? "";
+    if (node === "")
+      throw invalidStatus({ group: "", kind: "Binding" }, name, [
+        { type: "FieldValueRequired", field: "target.name", value: undefined, detail: "" },
+      ]);
+    const context = handler.contextFor(dryRun);
+    rewrite(storage, exchange.info.namespace, name, dryRun, (object) => {
+      const pod = structuredClone(object) as Pod;
+      const bound = pod.spec?.nodeName ?? "";
+      if (pod.metadata.deletionTimestamp !== undefined)
+        throw conflictStatus(
+          { group: "", resource: "pods/binding" },
+          name,
+          `pod ${name} is being deleted, cannot be assigned to a host`,
+        );
+      if (bound !== "")
+        throw conflictStatus(
+          { group: "", resource: "pods/binding" },
+          name,
+          `pod ${name} is already assigned to node ${JSON.stringify(bound)}`,
+        );
+      pod.spec = { ...(pod.spec as NonNullable<Pod["spec"]>), nodeName: node };
+      pod.metadata.annotations = { ...pod.metadata.annotations, ...binding.metadata?.annotations };
+      if (Object.keys(pod.metadata.annotations).length === 0) delete pod.metadata.annotations;
+      copyTopologyLabels(pod, node, context);
+      const scheduled = {
+        type: "PodScheduled",
+        status: "True" as const,
+        lastProbeTime: null,
+        lastTransitionTime: new Date(context.now).toISOString().replace(/\.\d+Z$/, "Z"),
+      };
+      pod.status = {
+        ...pod.status,
+        conditions: [
+          ...(pod.status?.conditions ?? []).filter((condition) => condition.type !== "PodScheduled"),
+          scheduled,
+        ],
+      };
+      pod.metadata.generation = (pod.metadata.generation ?? 0) + 1;
+      return pod;
+    });
+    return json(exchange, 201, success);
+  }
+
+  function evict(exchange: Exchange, storage: ResourceStorage, handler: RequestHandler): ApiResponse {
+    const { info } = exchange;
+    const writeOptions = readWriteOptions(info.query, "CreateOptions");
+    const eviction = decode(exchange, "policy/v1", "Eviction", writeOptions) as KubernetesObject & {
+      deleteOptions?: { gracePeriodSeconds?: number };
+    };
+    const given = eviction.metadata?.name ?? "";
+    if (given !== "" && given !== info.name)
+      throw badRequestStatus("name in URL does not match name in Eviction object");
+    storage.delete(
+      info.namespace,
+      info.name,
+      {
+        dryRun: writeOptions.dryRun,
+        gracePeriodSeconds: eviction.deleteOptions?.gracePeriodSeconds,
+        propagationPolicy: undefined,
+        orphanDependents: undefined,
+        uid: undefined,
+        resourceVersion: undefined,
+      },
+      handler.contextFor(writeOptions.dryRun),
+    );
+    return json(exchange, 201, success);
+  }
+
+  function readLogOptions(query: URLSearchParams): PodLogOptions {
+    const integer = (name: string): number | undefined => {
+      const text = query.get(name);
+      if (text === null) return undefined;
+      if (!/^[+-]?\d+$/.test(text))
+        throw badRequestStatus(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
+      return Number(text);
+    };
+    const result: { -readonly [K in keyof PodLogOptions]: PodLogOptions[K] } = {};
+    const container = query.get("container");
+    if (container !== null && container !== "") result.container = container;
+    if (query.has("follow")) result.follow = isTrue(query.get("follow"));
+    if (query.has("previous")) result.previous = isTrue(query.get("previous"));
+    if (query.has("timestamps")) result.timestamps = isTrue(query.get("timestamps"));
+    const sinceSeconds = integer("sinceSeconds");
+    const tailLines = integer("tailLines");
+    const limitBytes = integer("limitBytes");
+    if (sinceSeconds !== undefined) result.sinceSeconds = sinceSeconds;
+    if (tailLines !== undefined) result.tailLines = tailLines;
+    if (limitBytes !== undefined) result.limitBytes = limitBytes;
+    const sinceTime = query.get("sinceTime");
+    if (sinceTime !== null) result.sinceTime = sinceTime;
+    return result;
+  }
+
+  async function logs(exchange: Exchange, storage: ResourceStorage): Promise<ApiResponse> {
+    const { info, request } = exchange;
+    const pod = storage.get(info.namespace, info.name).object as Pod;
+    const logOptions = readLogOptions(info.query);
+    const containers = [
+      ...(pod.spec?.initContainers ?? []),
+      ...(pod.spec?.containers ?? []),
+      ...(pod.spec?.ephemeralContainers ?? []),
+    ].map((container) => container.name);
+    let container = logOptions.container;
+    if (container === undefined) {
+      if ((pod.spec?.containers.length ?? 0) === 1 && (pod.spec?.initContainers?.length ?? 0) === 0)
+        container = pod.spec?.containers[0]?.name as string;
+      else
+        throw badRequestStatus(
+          `a container name must be specified for pod ${info.name}, choose one of: [${containers.join(" ")}]`,
+        );
+    } else if (!containers.includes(container))
+      throw badRequestStatus(`container ${container} is not valid for pod ${info.name}`);
+    if ((pod.spec?.nodeName ?? "") === "") {
+      // A pod that runs nowhere yet has no logs, and that is no error.
+      return { status: 200, headers: { "content-type": "text/plain" }, body: "" };
+    }
+    if (options.podStreams === undefined)
+      throw badRequestStatus(`pod ${info.name} is not run by this cluster, so it has no logs`);
+    const controller = new AbortController();
+    const signal =
+      request.signal === undefined ? controller.signal : AbortSignal.any([request.signal, controller.signal]);
+    const source = options.podStreams.logs(pod, { ...logOptions, container }, signal)[Symbol.asyncIterator]();
+    // The first chunk is awaited, so that a container that has not started is an error and no broken stream.
+    const first = await source.next();
+    async function* stream(): AsyncGenerator<Uint8Array> {
+      try {
+        let result = first;
+        while (result.done !== true) {
+          yield result.value;
+          result = await source.next();
+        }
+      } finally {
+        controller.abort();
+        await source.return?.();
+      }
+    }
+    return { status: 200, headers: { "content-type": "text/plain" }, stream: stream() };
+  }
+
+  // ---- namespaces, service accounts ------------------------------------------------------------------------------------------------
+
+  function finalize(exchange: Exchange, storage: ResourceStorage, handler: RequestHandler): ApiResponse {
+    const { info } = exchange;
+    const writeOptions = readWriteOptions(info.query, "UpdateOptions");
+    const wanted = decode(exchange, "v1", "Namespace", writeOptions) as Namespace;
+    const stored = storage.get("", info.name);
+    const version = wanted.metadata.resourceVersion ?? "";
+    if (version !== "" && version !== String(stored.revision)) throw conflictStatus(storage.definition, info.name);
+    const finalizers = wanted.spec?.finalizers ?? [];
+    const object = structuredClone(stored.object) as Namespace;
+    if (finalizers.length > 0) object.spec = { finalizers };
+    else object.spec = {};
+    if (
+      finalizers.length === 0 &&
+      object.metadata.deletionTimestamp !== undefined &&
+      (object.metadata.finalizers ?? []).length === 0
+    ) {
+      const removed = writeOptions.dryRun ? object : storage.remove(stored, handler.contextFor(false)).object;
+      return json(exchange, 200, { ...removed, spec: {} });
+    }
+    const result = writeOptions.dryRun ? object : storage.put(object, stored.revision).object;
+    return json(exchange, 200, result);
+  }
+
+  function token(exchange: Exchange, storage: ResourceStorage): ApiResponse {
+    const { info } = exchange;
+    storage.get(info.namespace, info.name);
+    const writeOptions = readWriteOptions(info.query, "CreateOptions");
+    const request = decode(exchange, "authentication.k8s.io/v1", "TokenRequest", writeOptions) as KubernetesObject & {
+      spec?: { expirationSeconds?: number };
+    };
+    const expirationSeconds = request.spec?.expirationSeconds ?? 3600;
+    return json(exchange, 201, {
+      ...request,
+      spec: { ...request.spec, expirationSeconds },
+      status: options.issueToken(info.namespace, info.name, expirationSeconds),
+    });
+  }
+
+  return {
+    handle(exchange, storage, handler) {
+      const { info } = exchange;
+      const { resource } = storage.definition;
+      switch (info.subresource) {
+        case "scale":
+          return scale(exchange, storage, handler);
+        case "finalize":
+          return finalize(exchange, storage, handler);
+        case "token":
+          return token(exchange, storage);
+        case "log":
+          return logs(exchange, storage);
+        case "eviction":
+          return evict(exchange, storage, handler);
+        case "binding": {
+          const writeOptions = readWriteOptions(info.query, "CreateOptions");
+          return bind(
+            exchange,
+            storage,
+            info.name,
+            decode(exchange, "v1", "Binding", writeOptions),
+            handler,
+            writeOptions.dryRun,
+          );
+        }
+        case "exec":
+        case "attach":
+        case "portforward":
+          storage.get(info.namespace, info.name);
+          throw badRequestStatus("Upgrade request required");
+        default:
+          throw new StatusError({
+            kind: "Status",
+            apiVersion: "v1",
+            metadata: {},
+            status: "Failure",
+            message: `${resource}/${info.subresource} is not served by this API server`,
+            reason: "MethodNotAllowed",
+            details: {},
+            code: 405,
+          });
+      }
+    },
+
+    review(exchange, definition, handler) {
+      const { info, user } = exchange;
+      if (info.verb !== "create") throw methodNotAllowedStatus();
+      const writeOptions = readWriteOptions(info.query, "CreateOptions");
+      const object = decode(exchange, definition.apiVersion, definition.kind, writeOptions);
+      if (definition.kind === "Binding") {
+        const pods = handler.storageOf(collectionName({ group: "", resource: "pods" }));
+        if (pods === undefined) throw resourceNotFoundStatus();
+        return bind(exchange, pods, object.metadata?.name ?? "", object, handler, writeOptions.dryRun);
+      }
+      return json(exchange, 201, reviewed(object, user));
+    },
+  };
+}
+
+interface AccessSpec {
+  readonly user?: string;
+  readonly groups?: readonly string[];
+  readonly resourceAttributes?: { readonly verb?: string; readonly group?: string; readonly resource?: string };
+  readonly nonResourceAttributes?: { readonly verb?: string; readonly path?: string };
+}
+
+function decide(user: User, spec: AccessSpec): { readonly allowed: boolean; readonly reason?: string } {
+  const { resourceAttributes, nonResourceAttributes } = spec;
+  const allowed =
+    nonResourceAttributes === undefined
+      ? isAllowed(user, {
+          verb: resourceAttributes?.verb ?? "",
+          isResource: true,
+          group: resourceAttributes?.group ?? "",
+          resource: resourceAttributes?.resource ?? "",
+          path: "",
+        })
+      : isAllowed(user, {
+          verb: nonResourceAttributes.verb ?? "",
+          isResource: false,
+          group: "",
+          resource: "",
+          path: nonResourceAttributes.path ?? "",
+        });
+  return { allowed };
+}
+
+/** Answers reviews of authentication and authorization. */
+function reviewed(object: KubernetesObject, user: User): object {
+  const spec = ((object as { spec?: AccessSpec }).spec ?? {}) as AccessSpec;
+  switch (object.kind) {
+    case "SelfSubjectReview":
+      return {
+        ...object,
+        status: {
+          userInfo: {
+            username: user.name,
+            ...(user.uid === undefined ? {} : { uid: user.uid }),
+            groups: user.groups,
+            ...(user.extra === undefined ? {} : { extra: user.extra }),
+          },
+        },
+      };
+    case "SelfSubjectAccessReview":
+      if ((spec.resourceAttributes === undefined) === (spec.nonResourceAttributes === undefined)) {
+        throw invalidStatus({ group: "authorization.k8s.io", kind: "SelfSubjectAccessReview" }, "", [
+          invalid(
+            "spec.resourceAttributes",
+            spec.nonResourceAttributes ?? null,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+          ),
+        ]);
+      }
+      return { ...object, status: decide(user, spec) };
+    case "SubjectAccessReview":
+    case "LocalSubjectAccessReview": {
+      const groups = spec.groups ?? [];
+      const subject: User = {
+        name: spec.user ?? "",
+        groups,
+        access: groups.includes("system:masters") ? "admin" : "none",
+      };
+      return { ...object, status: decide(subject, spec) };
+    }
+    case "SelfSubjectRulesReview": {
+      const discovery = {
+        verbs: ["get"],
+        nonResourceURLs: [
+          "/api",
+          "/api/*",
+          "/apis",
+          "/apis/*",
+          "/healthz",
+          "/livez",
+          "/openapi",
+          "/openapi/*",
+          "/readyz",
+          "/version",
+          "/version/",
+        ],
+      };
+      const self = [
+        {
+          verbs: ["create"],
+          apiGroups: ["authorization.k8s.io"],
+          resources: ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
+        },
+        { verbs: ["create"], apiGroups: ["authentication.k8s.io"], resources: ["selfsubjectreviews"] },
+      ];
+      const all = { verbs: ["*"], apiGroups: ["*"], resources: ["*"] };
+      const read = { verbs: ["get", "list", "watch"], apiGroups: ["*"], resources: ["*"] };
+      return {
+        ...object,
+        status: {
+          resourceRules:
+            user.access === "admin" ? [all, ...self] : user.access === "read-only" ? [read, ...self] : self,
+          nonResourceRules:
+            user.access === "admin" ? [{ verbs: ["*"], nonResourceURLs: ["*"] }, discovery] : [discovery],
+          incomplete: false,
+        },
+      };
+    }
+    default:
+      return { ...object, status: { authenticated: false } };
+  }
+}
