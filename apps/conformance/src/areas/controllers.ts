@@ -1,14 +1,6 @@
 import { createHash } from "node:crypto";
-import { createApiServer } from "@portolan/apiserver";
-import {
-  createApiClient,
-  createInformerFactory,
-  type InformerFactory,
-  type KubernetesApi,
-  sleep,
-  systemClock,
-  type Transport,
-} from "@portolan/client";
+import { createApiServer, createGarbageCollector } from "@portolan/apiserver";
+import { createApiClient, createInformerFactory, sleep, systemClock, type Transport } from "@portolan/client";
 import { type Endpoint, type EndpointSlice, type EndpointSubset, type Endpoints, resources } from "@portolan/core";
 import {
   createEndpointSliceController,
@@ -80,20 +72,6 @@ function fixtureNodes(): Record<string, unknown>[] {
   });
 }
 
-/** Deletes what is owned by Services and Endpoints that are gone, as the garbage collector beside the recorded controllers did. */
-function collectGarbage(api: KubernetesApi, informers: InformerFactory): void {
-  const slices = informers.informer<EndpointSlice>(resources.endpointSlices);
-  const collect = (uid: string | undefined): void => {
-    for (const slice of slices.lister.list())
-      if (slice.metadata.ownerReferences?.some((owner) => owner.uid === uid)) {
-        const { name = "", namespace = "" } = slice.metadata;
-        api.delete(resources.endpointSlices, { name, namespace }).catch(() => {});
-      }
-  };
-  for (const type of [resources.services, resources.endpoints])
-    informers.informer(type).addHandler({ delete: (owner) => collect(owner.metadata?.uid) });
-}
-
 interface Cluster {
   readonly transport: Transport;
   /** Watch events of Endpoints and slices since the last call, by type. */
@@ -138,7 +116,8 @@ async function startCluster(namespace: string): Promise<Cluster> {
     createEndpointSliceMirroringController(api, { informers }),
   ];
   for (const controller of controllers) running.push(controller.run(abort.signal));
-  collectGarbage(api, informers);
+  const types = [resources.services, resources.endpoints, resources.endpointSlices];
+  running.push(createGarbageCollector({ api, informers, types }).run(abort.signal));
   informers.start(abort.signal);
   await informers.synced();
 
