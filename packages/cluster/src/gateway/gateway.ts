@@ -4,9 +4,8 @@ import {
   type IncomingMessage,
   type ServerResponse,
 } from "node:http";
-import { connect as connectSocket, createServer, type Server, type Socket } from "node:net";
-import type { Dataplane } from "@portolan/dataplane";
-import { canonicalAddress } from "@portolan/net";
+import { createServer, type Server, type Socket } from "node:net";
+import { type Dial, Refusal } from "./dial.ts";
 import { readSocksRequest, replySocks, socksReply } from "./socks.ts";
 
 /** Whom a connection comes from: decides which node's dataplane chooses, and what it sees as the source. */
@@ -18,31 +17,11 @@ export interface GatewayClient {
 
 /** Options of {@link createGateway}. */
 export interface GatewayOptions {
-  /** The dataplane of each node, by name. */
-  readonly dataplanes: ReadonlyMap<string, Dataplane>;
-  /** Resolves a cluster name to addresses, as the cluster's DNS would; empty when there is none. */
-  readonly resolve: (name: string) => readonly string[] | Promise<readonly string[]>;
-  /** Where a pod's port really listens on this machine; `undefined` when no pod has the address or it does not listen. */
-  readonly locate: (address: string, port: number) => { readonly host: string; readonly port: number } | undefined;
+  readonly dial: Dial;
   /** Who a client is that gave a user name; `undefined` for unknown names. */
   readonly clientOf: (user: string) => GatewayClient | undefined;
   /** Who clients are that give none: outsiders at some node. */
   readonly outsider: () => GatewayClient;
-  /** Seconds, for affinity and connection tables. */
-  readonly now: () => number;
-  /** Called for each connection that was tried. */
-  readonly onConnection?: (record: GatewayRecord) => void;
-}
-
-/** What became of one connection. */
-export interface GatewayRecord {
-  readonly client: GatewayClient;
-  /** What was dialled. */
-  readonly host: string;
-  readonly address?: string;
-  readonly port: number;
-  readonly verdict: "ALLOW" | "REJECT" | "DROP" | "PASS" | "UNRESOLVED" | "UNREACHABLE";
-  readonly backend?: { readonly address: string; readonly port: number };
 }
 
 /** A listener that leads to one frontend. */
@@ -66,18 +45,6 @@ export interface Gateway {
     fallback?: boolean,
   ): Promise<LoopbackDoor>;
   close(): Promise<void>;
-}
-
-/** A refused connection, as SOCKS and HTTP tell it. */
-class Refusal extends Error {
-  readonly socks: number;
-  readonly http: number;
-
-  constructor(message: string, socks: number, http: number) {
-    super(message);
-    this.socks = socks;
-    this.http = http;
-  }
 }
 
 function listen(server: Server, port: number): Promise<number> {
@@ -119,68 +86,15 @@ export async function createGateway(options: GatewayOptions, port = 0): Promise<
   const sockets = new Set<Socket>();
   const servers = new Set<Server>();
 
-  /** The dataplane decides; what it chose is looked up among the pods of this machine and connected to. */
   async function dial(
     client: GatewayClient,
     host: string,
-    dialled: number,
+    port: number,
   ): Promise<{ socket: Socket; release: () => void }> {
-    const record = (verdict: GatewayRecord["verdict"], rest: Partial<GatewayRecord> = {}): void =>
-      options.onConnection?.({ client, host, port: dialled, verdict, ...rest });
-    const address = canonicalAddress(host) ?? (await options.resolve(host.replace(/\.$/, "")))[0];
-    if (address === undefined) {
-      record("UNRESOLVED");
-      throw new Refusal(`no address for ${host}`, socksReply.hostUnreachable, 502);
-    }
-    const dataplane = options.dataplanes.get(client.node);
-    if (dataplane === undefined) throw new Refusal(`no node ${client.node}`, socksReply.generalFailure, 502);
-    const decision = dataplane.connect({
-      protocol: "TCP",
-      source: client.address,
-      destination: address,
-      destinationPort: dialled,
-      now: options.now(),
-    });
-    const release = (): void => {
-      if (decision.handle !== undefined) dataplane.release(decision.handle);
-    };
-    if (decision.verdict === "REJECT") {
-      record("REJECT", { address });
-      throw new Refusal(`${host}:${dialled} has no endpoints`, socksReply.connectionRefused, 503);
-    }
-    if (decision.verdict === "DROP") {
-      record("DROP", { address });
-      throw new Refusal(`${host}:${dialled} was dropped by the dataplane`, socksReply.hostUnreachable, 504);
-    }
-    const backend = decision.backend ?? { address, port: dialled };
-    const real = options.locate(backend.address, backend.port);
-    if (real === undefined) {
-      release();
-      record("UNREACHABLE", { address, backend });
-      throw new Refusal(
-        `nothing on this machine listens for ${backend.address}:${backend.port}`,
-        decision.verdict === "PASS" ? socksReply.networkUnreachable : socksReply.connectionRefused,
-        502,
-      );
-    }
-    record(decision.verdict, { address, backend });
-    const socket = connectSocket({ host: real.host, port: real.port });
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
-    try {
-      await new Promise<void>((resolve, reject) => {
-        socket.once("connect", resolve);
-        socket.once("error", reject);
-      });
-    } catch (error) {
-      release();
-      throw new Refusal(
-        `${backend.address}:${backend.port}: ${(error as Error).message}`,
-        socksReply.connectionRefused,
-        502,
-      );
-    }
-    return { socket, release };
+    const connection = await options.dial(client, host.replace(/\.$/, ""), port);
+    sockets.add(connection.socket);
+    connection.socket.once("close", () => sockets.delete(connection.socket));
+    return connection;
   }
 
   function identify(user: string | undefined): GatewayClient {
@@ -231,7 +145,8 @@ export async function createGateway(options: GatewayOptions, port = 0): Promise<
       return;
     }
     const { "proxy-authorization": _credentials, "proxy-connection": _connection, ...headers } = request.headers;
-    dial(identifySafely(request), url.hostname.replace(/^\[|\]$/g, ""), Number(url.port || 80))
+    Promise.resolve()
+      .then(() => dial(identify(userOf(request)), url.hostname.replace(/^\[|\]$/g, ""), Number(url.port || 80)))
       .then(({ socket, release }) => {
         socket.once("close", release);
         const upstream = httpRequest(
@@ -251,14 +166,6 @@ export async function createGateway(options: GatewayOptions, port = 0): Promise<
       })
       .catch(fail);
   });
-
-  function identifySafely(request: IncomingMessage): GatewayClient {
-    try {
-      return identify(userOf(request));
-    } catch {
-      return options.outsider();
-    }
-  }
 
   http.on("connect", (request: IncomingMessage, socket: Socket, head: Buffer) => {
     const at = (request.url ?? "").lastIndexOf(":");
@@ -307,33 +214,39 @@ export async function createGateway(options: GatewayOptions, port = 0): Promise<
   });
   const bound = await listen(entry, port);
 
+  async function open(
+    wanted: number,
+    target: { address: string; port: number; client: () => GatewayClient },
+    fallback = false,
+  ): Promise<LoopbackDoor> {
+    const server = track(createServer({ pauseOnConnect: true, allowHalfOpen: true }), (socket) => {
+      dial(target.client(), target.address, target.port)
+        .then(({ socket: upstream, release }) => {
+          splice(socket, upstream, release);
+          socket.resume();
+        })
+        .catch(() => socket.resetAndDestroy());
+    });
+    let actual: number;
+    try {
+      actual = await listen(server, wanted);
+    } catch (error) {
+      servers.delete(server);
+      if (!fallback) throw error;
+      return await open(0, target);
+    }
+    return {
+      port: actual,
+      close() {
+        servers.delete(server);
+        server.close();
+      },
+    };
+  }
+
   return {
     port: bound,
-    async open(wanted, target, fallback = false) {
-      const server = track(createServer({ pauseOnConnect: true, allowHalfOpen: true }), (socket) => {
-        dial(target.client(), target.address, target.port)
-          .then(({ socket: upstream, release }) => {
-            splice(socket, upstream, release);
-            socket.resume();
-          })
-          .catch(() => socket.resetAndDestroy());
-      });
-      let actual: number;
-      try {
-        actual = await listen(server, wanted);
-      } catch (error) {
-        servers.delete(server);
-        if (!fallback) throw error;
-        return await this.open(0, target);
-      }
-      return {
-        port: actual,
-        close() {
-          servers.delete(server);
-          server.close();
-        },
-      };
-    },
+    open,
     async close() {
       for (const server of servers) server.close();
       for (const socket of sockets) socket.destroy();
