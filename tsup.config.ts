@@ -38,5 +38,6 @@ export default defineConfig({
   treeshake: true,
   clean: false,
   silent: true,
+  removeNodeProtocol: false,
   external: [/\.wasm$/],
 });
