@@ -1,0 +1,550 @@
+import {
+  createMessageEncoder,
+  type Edns,
+  type EdnsOption,
+  ednsOptionCodes,
+  headerFlags,
+  headerLength,
+  type Message,
+  type MessageEncoder,
+  type Question,
+} from "../message/message.ts";
+import { type DomainName, equalNames, isWithin, nameFromText } from "../message/name.ts";
+import { faultReply, type Query, readQuery } from "../message/query.ts";
+import { type ResourceRecord, textRecord } from "../message/record.ts";
+import { operationCodes, recordClasses, recordTypes, responseCodes } from "../message/record-type.ts";
+import type { ClusterZone } from "../zone/cluster-zone.ts";
+import type { ResolveOptions, Resolver } from "./resolver.ts";
+import { ResolveError } from "./resolver.ts";
+
+/** Who asks. */
+export interface QueryClient {
+  /** Canonical text of the address. */
+  readonly address: string;
+  readonly port: number;
+  readonly transport: "udp" | "tcp";
+}
+
+/** What a block of the configuration answers with. */
+export interface HandlerBlock {
+  /** Names at or below these come here; the root takes everything. */
+  readonly origins: readonly DomainName[];
+  readonly zone?: ClusterZone;
+  /** Zones whose misses go on to {@link next}; an empty list means all of the zone. */
+  readonly fallthrough?: readonly DomainName[];
+  /** Answers what is in no zone, and targets of aliases that leave them. */
+  readonly next?: Resolver;
+  /** Names that {@link next} must not be asked about. */
+  readonly except?: readonly DomainName[];
+  /** Own limit for UDP payloads in octets. Default 1232 (RFC 9715). */
+  readonly udpPayloadSize?: number;
+  /** Answers ANY with one HINFO record (RFC 8482). */
+  readonly minimalAny?: boolean;
+  /** Answers of class CH: `version.bind` and `version.server`, `authors.bind`, `hostname.bind` and `id.server`. */
+  readonly chaos?: { readonly version: string; readonly authors: readonly string[]; readonly hostname: string };
+  /** Random order of address records per reply. */
+  readonly loadbalance?: boolean;
+  /** Whole zones for these clients. */
+  readonly transfer?: { allows(address: string): boolean };
+  /** Whether a client may ask for a type: `block` refuses, `filter` gives an empty answer, `drop` none. Asked before everything else. */
+  readonly access?: ((address: string, type: number) => "allow" | "block" | "filter" | "drop") | undefined;
+  /** No record leaves with a higher TTL, in seconds. */
+  readonly maximumTtl?: number;
+}
+
+/** What happened to one query, for metrics and logs. */
+export interface QueryReport {
+  readonly client: QueryClient;
+  readonly request: Uint8Array;
+  readonly query: Query | undefined;
+  readonly reply: Uint8Array | undefined;
+  readonly rcode: number;
+  /** The served zone, `.` for what was forwarded, `dropped` for what came to nobody. */
+  readonly zone: string;
+  /** Who answered: `kubernetes`, `forward`, `cache`, `chaos`, `any`, `transfer`, empty. */
+  readonly plugin: string;
+  /** Fixed word for what was wrong with a query that was not one. */
+  readonly fault: string | undefined;
+}
+
+/** Options of {@link createQueryHandler}. */
+export interface QueryHandlerOptions {
+  readonly blocks: readonly HandlerBlock[];
+  /** Fair random numbers in [0, 1). Default `Math.random`; order of records is no secret. */
+  readonly random?: () => number;
+  /** Called once per query after its answer is known; must not throw. */
+  readonly observe?: (report: QueryReport) => void;
+  /** Looks at cookies and rates before anything is answered (RFC 7873): gives options for the reply, or a refusal. */
+  readonly admission?: Admission;
+}
+
+/** Decides about a client before its question is looked at. */
+export interface Admission {
+  /**
+   * `options` go into the reply's OPT record. `rcode` other than 0 is the whole answer; `drop` means none; `truncate` sends an empty
+   * answer with TC, so that only a client that can be reached at its address comes back, by TCP.
+   */
+  admit(
+    query: Query,
+    options: readonly EdnsOption[],
+    client: QueryClient,
+  ): { readonly options?: readonly EdnsOption[]; readonly rcode?: number; readonly action?: "drop" | "truncate" };
+}
+
+/** A server without sockets: octets in, octets out. */
+export interface QueryHandler {
+  /**
+   * Handles one message. The result is a fresh array, undefined when there must be no reply, a promise only when an upstream has to be asked.
+   * Never throws and never rejects: what goes wrong inside becomes SERVFAIL. A transfer gives one message per array.
+   */
+  handle(
+    request: Uint8Array,
+    client: QueryClient,
+  ): Uint8Array | undefined | readonly Uint8Array[] | Promise<Uint8Array | undefined>;
+}
+
+const root = new Uint8Array(1);
+const chaosNames = {
+  version: ["version.bind.", "version.server."].map((name) => nameFromText(name)),
+  authors: ["authors.bind."].map((name) => nameFromText(name)),
+  hostname: ["hostname.bind.", "id.server."].map((name) => nameFromText(name)),
+};
+
+/** Extended errors (RFC 8914). */
+const extendedErrors = { NOT_READY: 14, NO_REACHABLE_AUTHORITY: 22, NETWORK_ERROR: 23 } as const;
+
+interface Outcome {
+  rcode: number;
+  authoritative: boolean;
+  recursionAvailable: boolean;
+  truncated: boolean;
+  answers: readonly ResourceRecord[];
+  authorities: readonly ResourceRecord[];
+  additionals: readonly ResourceRecord[];
+  zone: string;
+  plugin: string;
+  extendedError?: number;
+}
+
+function outcome(rcode: number, zone: string, plugin: string): Outcome {
+  return {
+    rcode,
+    authoritative: false,
+    recursionAvailable: false,
+    truncated: false,
+    answers: [],
+    authorities: [],
+    additionals: [],
+    zone,
+    plugin,
+  };
+}
+
+/** Creates the pipeline that turns a message into its reply. */
+export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
+  const random = options.random ?? Math.random;
+  const encoder: MessageEncoder = createMessageEncoder();
+  // The block of the longest origin that a name is within takes the question.
+  const routes = options.blocks
+    .flatMap((block) => block.origins.map((origin) => ({ origin, block })))
+    .sort((a, b) => b.origin.length - a.origin.length);
+
+  function route(name: DomainName, type: number): HandlerBlock | undefined {
+    for (const { origin, block } of routes) {
+      if (!isWithin(name, origin)) continue;
+      // DS records live in the parent zone (RFC 4035 3.1.4.1).
+      if (type === recordTypes.DS && origin.length > 1 && name.length === origin.length) continue;
+      return block;
+    }
+    return undefined;
+  }
+
+  function capped(records: readonly ResourceRecord[], ttl: number | undefined): readonly ResourceRecord[] {
+    if (ttl === undefined || records.every((record) => record.ttl <= ttl)) return records;
+    return records.map((record) => (record.ttl <= ttl ? record : { ...record, ttl }));
+  }
+
+  /** Addresses in random order behind the aliases, which must stay in the order of their chain. */
+  function shuffled(records: readonly ResourceRecord[]): readonly ResourceRecord[] {
+    const isAddress = (record: ResourceRecord): boolean =>
+      record.type === recordTypes.A || record.type === recordTypes.AAAA || record.type === recordTypes.MX;
+    const moving = records.filter(isAddress);
+    if (moving.length < 2) return records;
+    for (let index = moving.length - 1; index > 0; index--) {
+      const other = Math.floor(random() * (index + 1));
+      [moving[index], moving[other]] = [moving[other]!, moving[index]!];
+    }
+    return [...records.filter((record) => !isAddress(record)), ...moving];
+  }
+
+  function reply(
+    request: Uint8Array,
+    query: Query,
+    name: DomainName,
+    client: QueryClient,
+    block: HandlerBlock | undefined,
+    result: Outcome,
+    ednsOptions: readonly EdnsOption[],
+  ): Uint8Array {
+    const size = block?.udpPayloadSize ?? 1232;
+    const limit = client.transport === "tcp" ? 0xffff : Math.min(query.udpPayloadSize, Math.max(512, size));
+    let edns: Edns | undefined;
+    if (query.optionsOffset >= 0) {
+      const all = [...ednsOptions];
+      if (result.extendedError !== undefined)
+        all.push({
+          code: ednsOptionCodes.EXTENDED_ERROR,
+          data: Uint8Array.of(result.extendedError >>> 8, result.extendedError & 0xff),
+        });
+      edns = { udpPayloadSize: size, version: 0, dnssecOk: query.dnssecOk, reservedFlags: 0, options: all };
+    }
+    const message: Message = {
+      id: query.id,
+      response: true,
+      opcode: query.opcode,
+      authoritative: result.authoritative,
+      truncated: result.truncated,
+      recursionDesired: (query.flags & headerFlags.RD) !== 0,
+      recursionAvailable: result.recursionAvailable,
+      authenticData: false,
+      checkingDisabled: (query.flags & headerFlags.CD) !== 0,
+      rcode: result.rcode,
+      questions: [{ name, type: query.type, class: query.class }],
+      answers: capped(result.answers, block?.maximumTtl),
+      authorities: capped(result.authorities, block?.maximumTtl),
+      additionals: capped(result.additionals, block?.maximumTtl),
+      ...(edns === undefined ? {} : { edns }),
+    };
+    const octets = encoder.encode(message, limit).slice();
+    options.observe?.({
+      client,
+      request,
+      query,
+      reply: octets,
+      rcode: result.rcode,
+      zone: result.zone,
+      plugin: result.plugin,
+      fault: undefined,
+    });
+    return octets;
+  }
+
+  function fromMessage(message: Message, name: DomainName, plugin: string): Outcome {
+    // The owner comes back in the letters of this question, whoever asked first.
+    const inQuestionCase = (record: ResourceRecord): ResourceRecord =>
+      equalNames(record.name, name) ? { ...record, name } : record;
+    return {
+      rcode: message.rcode,
+      authoritative: message.authoritative,
+      recursionAvailable: message.recursionAvailable,
+      truncated: message.truncated,
+      answers: message.answers.map(inQuestionCase),
+      authorities: message.authorities.map(inQuestionCase),
+      additionals: message.additionals,
+      zone: ".",
+      plugin,
+    };
+  }
+
+  function failed(error: unknown): Outcome {
+    const result = outcome(responseCodes.SERVFAIL, ".", "forward");
+    if (!(error instanceof ResolveError)) return result;
+    if (error.code === "overloaded") return { ...result, rcode: responseCodes.REFUSED };
+    return {
+      ...result,
+      extendedError: error.code === "network" ? extendedErrors.NETWORK_ERROR : extendedErrors.NO_REACHABLE_AUTHORITY,
+    };
+  }
+
+  async function next(block: HandlerBlock, question: Question, how: ResolveOptions): Promise<Outcome> {
+    try {
+      return fromMessage(await block.next!.resolve(question, how), question.name, "forward");
+    } catch (error) {
+      return failed(error);
+    }
+  }
+
+  async function chase(
+    block: HandlerBlock,
+    result: Outcome,
+    target: DomainName,
+    question: Question,
+    how: ResolveOptions,
+  ): Promise<Outcome> {
+    const other = route(target, question.type) ?? block;
+    if (other.next === undefined) return { ...result, rcode: responseCodes.NOERROR };
+    const found = await next(other, { ...question, name: target }, how);
+    const answers = [...result.answers, ...found.answers];
+    if (found.rcode === responseCodes.NOERROR) return { ...result, answers, truncated: found.truncated };
+    if (found.rcode === responseCodes.NXDOMAIN)
+      // The response code speaks of the last name of the chain (RFC 6604).
+      return { ...result, answers, rcode: responseCodes.NXDOMAIN, authorities: found.authorities };
+    return {
+      ...result,
+      rcode: responseCodes.SERVFAIL,
+      ...(found.extendedError === undefined ? {} : { extendedError: found.extendedError }),
+    };
+  }
+
+  function chaos(block: HandlerBlock, name: DomainName, type: number): Outcome | undefined {
+    if (block.chaos === undefined || type !== recordTypes.TXT) return undefined;
+    const { version, authors, hostname } = block.chaos;
+    const has = (names: readonly DomainName[]): boolean => names.some((one) => equalNames(one, name));
+    const strings = has(chaosNames.version)
+      ? [version]
+      : has(chaosNames.authors)
+        ? authors
+        : has(chaosNames.hostname)
+          ? [hostname]
+          : undefined;
+    if (strings === undefined) return undefined;
+    const answers = strings.map((text) => ({
+      ...textRecord(name, recordTypes.TXT, 0, [text.slice(0, 255)]),
+      class: recordClasses.CH,
+    }));
+    return { ...outcome(responseCodes.NOERROR, "bind.", "chaos"), authoritative: true, answers };
+  }
+
+  function transferMessages(query: Query, name: DomainName, records: readonly ResourceRecord[]): readonly Uint8Array[] {
+    const messages: Uint8Array[] = [];
+    let from = 0;
+    while (from < records.length) {
+      // Halving the step until a message fits keeps the messages large and the encoder simple.
+      let count = Math.min(500, records.length - from);
+      for (;;) {
+        const octets = encoder.encode({
+          id: query.id,
+          response: true,
+          opcode: 0,
+          authoritative: true,
+          truncated: false,
+          recursionDesired: (query.flags & headerFlags.RD) !== 0,
+          recursionAvailable: false,
+          authenticData: false,
+          checkingDisabled: false,
+          rcode: 0,
+          questions: from === 0 ? [{ name, type: query.type, class: query.class }] : [],
+          answers: records.slice(from, from + count),
+          authorities: [],
+          additionals: [],
+          ...(query.optionsOffset >= 0
+            ? { edns: { udpPayloadSize: 1232, version: 0, dnssecOk: query.dnssecOk, reservedFlags: 0, options: [] } }
+            : {}),
+        });
+        if ((octets[2]! & 0x02) === 0) {
+          messages.push(octets.slice());
+          break;
+        }
+        count >>= 1;
+      }
+      from += count;
+    }
+    return messages;
+  }
+
+  function answer(
+    request: Uint8Array,
+    query: Query,
+    client: QueryClient,
+  ): Uint8Array | undefined | readonly Uint8Array[] | Promise<Uint8Array | undefined> {
+    const name = request.slice(headerLength, query.nameEnd);
+    const block = route(name, query.type);
+    let ednsOptions: readonly EdnsOption[] = [];
+    const send = (result: Outcome): Uint8Array => reply(request, query, name, client, block, result, ednsOptions);
+
+    if (query.ednsVersion > 0) return send(outcome(responseCodes.BADVERS, "dropped", ""));
+    if (options.admission !== undefined) {
+      const admitted = options.admission.admit(query, readOptions(request, query), client);
+      ednsOptions = admitted.options ?? [];
+      if (admitted.action === "drop") return drop(request, client, "rate", query);
+      if (admitted.action === "truncate")
+        return send({ ...outcome(responseCodes.NOERROR, "dropped", ""), truncated: true });
+      if (admitted.rcode !== undefined && admitted.rcode !== 0) return send(outcome(admitted.rcode, "dropped", ""));
+    }
+    // A NOTIFY for a zone that we are no secondary of (RFC 1996 3.11).
+    if (query.opcode === operationCodes.NOTIFY) return send(outcome(responseCodes.NOTAUTH, "dropped", ""));
+    if (block === undefined) return send(outcome(responseCodes.REFUSED, "dropped", ""));
+    if (block.access !== undefined) {
+      const access = block.access(client.address, query.type);
+      if (access === "drop") return drop(request, client, "access", query);
+      if (access === "block") return send(outcome(responseCodes.REFUSED, "dropped", "acl"));
+      if (access === "filter") return send(outcome(responseCodes.NOERROR, "dropped", "acl"));
+    }
+    if (query.class !== recordClasses.IN) {
+      const found = query.class === recordClasses.CH ? chaos(block, name, query.type) : undefined;
+      return send(found ?? outcome(responseCodes.REFUSED, "dropped", ""));
+    }
+    if (query.type === recordTypes.ANY && block.minimalAny === true) {
+      const record = textRecord(name, recordTypes.HINFO, 8482, ["ANY obsoleted", "See RFC 8482"]);
+      return send({ ...outcome(responseCodes.NOERROR, "dropped", "any"), answers: [record] });
+    }
+    const question: Question = { name, type: query.type, class: query.class };
+    const how: ResolveOptions = {
+      transport: client.transport,
+      recursionDesired: (query.flags & headerFlags.RD) !== 0,
+      checkingDisabled: (query.flags & headerFlags.CD) !== 0,
+      dnssecOk: query.dnssecOk,
+    };
+    const found = block.zone?.answer(name, query.type);
+    if (found === undefined) return onward(block, question, how, send);
+
+    const zone = zoneLabel(found.zone);
+    if ((query.type === recordTypes.AXFR || query.type === recordTypes.IXFR) && block.transfer !== undefined) {
+      if (!block.transfer.allows(client.address)) return send(outcome(responseCodes.REFUSED, zone, "transfer"));
+      const records = block.zone!.transfer(name);
+      if (records === undefined) return send(outcome(responseCodes.NOTAUTH, zone, "transfer"));
+      return transfer(request, query, name, client, records, send, zone);
+    }
+    let result: Outcome = {
+      rcode: found.rcode,
+      authoritative: found.authoritative,
+      recursionAvailable: false,
+      truncated: false,
+      answers: found.answers,
+      authorities: found.authorities,
+      additionals: found.additionals,
+      zone,
+      plugin: "kubernetes",
+    };
+    if (found.miss) {
+      const { fallthrough } = block;
+      const falls =
+        fallthrough !== undefined && (fallthrough.length === 0 || fallthrough.some((one) => isWithin(name, one)));
+      if (falls) {
+        if (query.type !== recordTypes.SOA) return onward(block, question, how, send);
+        // Whoever looks for the zone of a name reads it from here; whether the name exists is not ours to say.
+        result = { ...result, rcode: responseCodes.NOERROR };
+      }
+    }
+    if (found.rcode === responseCodes.SERVFAIL) result.extendedError = extendedErrors.NOT_READY;
+    if (found.chase !== undefined) {
+      return chase(block, result, found.chase, question, how).then((chased) =>
+        send(block.loadbalance === true ? { ...chased, answers: shuffled(chased.answers) } : chased),
+      );
+    }
+    if (block.loadbalance === true) result.answers = shuffled(result.answers);
+    return send(result);
+  }
+
+  function onward(
+    block: HandlerBlock,
+    question: Question,
+    how: ResolveOptions,
+    send: (result: Outcome) => Uint8Array,
+  ): Uint8Array | Promise<Uint8Array | undefined> {
+    const blocked = block.except?.some((name) => isWithin(question.name, name)) === true;
+    if (block.next === undefined || blocked) {
+      // A block for everything that has nobody to ask has failed; one for certain zones has never been asked about others.
+      const isRoot = block.origins.some((origin) => origin.length === root.length);
+      return send(outcome(isRoot ? responseCodes.SERVFAIL : responseCodes.REFUSED, isRoot ? "." : "dropped", ""));
+    }
+    return next(block, question, how).then((result) =>
+      send(block.loadbalance === true ? { ...result, answers: shuffled(result.answers) } : result),
+    );
+  }
+
+  function transfer(
+    request: Uint8Array,
+    query: Query,
+    name: DomainName,
+    client: QueryClient,
+    records: readonly ResourceRecord[],
+    send: (result: Outcome) => Uint8Array,
+    zone: string,
+  ): Uint8Array | readonly Uint8Array[] {
+    const authority = records[0]!;
+    const known = query.type === recordTypes.IXFR ? clientSerial(request, query) : undefined;
+    const serialOffset = authority.data.length - 20;
+    const serial = new DataView(authority.data.buffer, authority.data.byteOffset).getUint32(serialOffset);
+    if (known === serial || (query.type === recordTypes.IXFR && client.transport === "udp"))
+      // One SOA record says that there is nothing new, or over UDP that the rest has to be fetched by TCP (RFC 1995 section 2).
+      return send({ ...outcome(responseCodes.NOERROR, zone, "transfer"), authoritative: true, answers: [authority] });
+    if (client.transport === "udp") return send(outcome(responseCodes.REFUSED, zone, "transfer"));
+    return transferMessages(query, name, records);
+  }
+
+  function drop(request: Uint8Array, client: QueryClient, fault: string, query?: Query): undefined {
+    options.observe?.({ client, request, query, reply: undefined, rcode: 0, zone: "dropped", plugin: "", fault });
+    return undefined;
+  }
+
+  return {
+    handle(request, client) {
+      const query = readQuery(request);
+      if (query.outcome === "drop") return drop(request, client, query.reason);
+      if (query.outcome === "refuse") {
+        const octets = faultReply(request, query);
+        options.observe?.({
+          client,
+          request,
+          query: undefined,
+          reply: octets,
+          rcode: query.rcode,
+          zone: "dropped",
+          plugin: "",
+          fault: query.reason,
+        });
+        return octets;
+      }
+      try {
+        return answer(request, query, client);
+      } catch {
+        const octets = faultReply(request, {
+          outcome: "refuse",
+          reason: "record",
+          rcode: responseCodes.SERVFAIL,
+          id: query.id,
+          flags: query.flags,
+          nameEnd: query.nameEnd,
+        });
+        options.observe?.({
+          client,
+          request,
+          query,
+          reply: octets,
+          rcode: responseCodes.SERVFAIL,
+          zone: "dropped",
+          plugin: "",
+          fault: "panic",
+        });
+        return octets;
+      }
+    },
+  };
+}
+
+function readOptions(request: Uint8Array, query: Query): EdnsOption[] {
+  const list: EdnsOption[] = [];
+  if (query.optionsOffset < 0) return list;
+  const end = query.optionsOffset + query.optionsLength;
+  for (let at = query.optionsOffset; at < end; ) {
+    const length = (request[at + 2]! << 8) | request[at + 3]!;
+    list.push({ code: (request[at]! << 8) | request[at + 1]!, data: request.slice(at + 4, at + 4 + length) });
+    at += 4 + length;
+  }
+  return list;
+}
+
+/** Serial number in the SOA record of an IXFR query (RFC 1995 section 3). */
+function clientSerial(request: Uint8Array, query: Query): number | undefined {
+  if (((request[8]! << 8) | request[9]!) === 0) return undefined;
+  let at = query.nameEnd + 4;
+  while (at < request.length && request[at]! > 0 && request[at]! < 0xc0) at += 1 + request[at]!;
+  at += request[at] === 0 ? 1 : 2;
+  const length = (request[at + 8]! << 8) | request[at + 9]!;
+  const data = at + 10;
+  if (length < 22 || data + length > request.length) return undefined;
+  return new DataView(request.buffer, request.byteOffset).getUint32(data + length - 20);
+}
+
+function zoneLabel(zone: DomainName): string {
+  let text = "";
+  for (let at = 0; zone[at]! > 0; at += 1 + zone[at]!) {
+    for (let index = at + 1; index <= at + zone[at]!; index++) {
+      const octet = zone[index]!;
+      text += String.fromCharCode(octet >= 0x41 && octet <= 0x5a ? octet + 0x20 : octet);
+    }
+    text += ".";
+  }
+  return text === "" ? "." : text;
+}

@@ -1,0 +1,225 @@
+import { headerFlags } from "../message/message.ts";
+import { recordTypeName, responseCodeName } from "../message/record-type.ts";
+import type { ForwardEvent } from "./forwarder.ts";
+import {
+  type Counter,
+  createMetricsRegistry,
+  exponentialBuckets,
+  type Histogram,
+  type MetricsRegistry,
+} from "./metrics.ts";
+import type { QueryReport } from "./query-handler.ts";
+
+/** The metrics of a server under CoreDNS's names, so that dashboards and alerts go on working; our own begin with `portolan_dns_`. */
+export interface ServerMetrics {
+  readonly registry: MetricsRegistry;
+  /** Takes note of one query; `duration` in seconds. */
+  query(report: QueryReport, duration: number): void;
+  forward(event: ForwardEvent): void;
+  readonly panics: Counter;
+  readonly reloadFailures: Counter;
+}
+
+/** `dns://:53`. */
+export type ServerLabel = string;
+
+const sizeBuckets = [0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16e3, 32e3, 48e3, 64e3];
+
+interface Series {
+  readonly requests: Counter;
+  readonly requestSize: Histogram;
+  readonly responseSize: Histogram;
+  readonly duration: Histogram;
+}
+
+/** Creates the metrics of one server. */
+export function createServerMetrics(server: ServerLabel, version: string): ServerMetrics {
+  const registry = createMetricsRegistry();
+  registry.gauges("coredns_build_info", "Version of the server.", ["version", "revision", "goversion"], () => [
+    [[version, "", ""], 1],
+  ]);
+  const requests = registry.counter("coredns_dns_requests_total", "DNS requests.", [
+    "server",
+    "zone",
+    "view",
+    "proto",
+    "family",
+    "type",
+  ]);
+  const duration = registry.histogram(
+    "coredns_dns_request_duration_seconds",
+    "Time from a request to its response.",
+    exponentialBuckets(0.00025, 2, 16),
+    ["server", "zone", "view"],
+  );
+  const requestSize = registry.histogram(
+    "coredns_dns_request_size_bytes",
+    "Size of requests (64 KB for TCP).",
+    sizeBuckets,
+    ["server", "zone", "view", "proto"],
+  );
+  const responseSize = registry.histogram("coredns_dns_response_size_bytes", "Size of responses.", sizeBuckets, [
+    "server",
+    "zone",
+    "view",
+    "proto",
+  ]);
+  const dnssecOk = registry.counter("coredns_dns_do_requests_total", "Requests with the DO bit.", [
+    "server",
+    "zone",
+    "view",
+  ]);
+  const responses = registry.counter("coredns_dns_responses_total", "Responses by code.", [
+    "server",
+    "zone",
+    "view",
+    "rcode",
+    "plugin",
+  ]);
+  const panics = registry.counter("coredns_panics_total", "Queries that ended in an internal error.")();
+  const reloadFailures = registry.counter("coredns_reload_failed_total", "Configurations that could not be used.")();
+  const faults = registry.counter(
+    "portolan_dns_malformed_total",
+    "Messages that were no good query, by what was wrong.",
+    ["reason"],
+  );
+  const truncated = registry.counter("portolan_dns_truncated_responses_total", "Responses with TC.", ["proto"]);
+  const upstreamDuration = registry.histogram(
+    "coredns_proxy_request_duration_seconds",
+    "Time of exchanges with upstreams.",
+    exponentialBuckets(0.00025, 2, 16),
+    ["proxy_name", "to", "rcode"],
+  );
+  const healthFailures = registry.counter("coredns_proxy_healthcheck_failures_total", "Failed health checks.", [
+    "proxy_name",
+    "to",
+  ]);
+  const broken = registry.counter("coredns_forward_healthcheck_broken_total", "Times that no upstream was healthy.")();
+  const rejected = registry.counter(
+    "coredns_forward_max_concurrent_rejects_total",
+    "Questions refused because too many were under way.",
+  )();
+  const mismatches = registry.counter(
+    "portolan_dns_upstream_mismatches_total",
+    "Datagrams that answered no question of ours.",
+    ["to"],
+  );
+  const failures = registry.counter("portolan_dns_upstream_failures_total", "Exchanges without an answer.", ["to"]);
+  const coalesced = registry.counter(
+    "portolan_dns_coalesced_questions_total",
+    "Questions that waited for the same one.",
+  )();
+  const cacheRequests = registry.counter("coredns_cache_requests_total", "Lookups in the cache.", [
+    "server",
+    "zones",
+    "view",
+  ]);
+  const cacheHits = registry.counter("coredns_cache_hits_total", "Answers from the cache.", [
+    "server",
+    "type",
+    "zones",
+    "view",
+  ]);
+  const cacheMisses = registry.counter("coredns_cache_misses_total", "Lookups without an answer.", [
+    "server",
+    "zones",
+    "view",
+  ]);
+  const prefetches = registry.counter("coredns_cache_prefetch_total", "Entries fetched before their end.", [
+    "server",
+    "zones",
+    "view",
+  ]);
+  const stale = registry.counter("coredns_cache_served_stale_total", "Answers given after their end.", [
+    "server",
+    "zones",
+    "view",
+  ]);
+
+  // Label text is made once per combination, not once per query.
+  const series = new Map<string, Series>();
+  const responseCounters = new Map<string, Counter>();
+
+  return {
+    registry,
+    panics,
+    reloadFailures,
+    query(report, seconds) {
+      const { query, client, reply, zone, plugin } = report;
+      if (report.fault !== undefined) {
+        faults(report.fault).increment();
+        if (report.fault === "panic") panics.increment();
+      }
+      if (query === undefined && reply === undefined) return;
+      const typeName = query === undefined ? "other" : recordTypeName(query.type);
+      // Types nobody knows share one label: a sender must not be able to make labels.
+      const type = typeName.startsWith("TYPE") ? "other" : typeName;
+      const family = client.address.includes(":") ? "2" : "1";
+      const key = `${zone} ${client.transport} ${family} ${type}`;
+      let one = series.get(key);
+      if (one === undefined) {
+        one = {
+          requests: requests(server, zone, "", client.transport, family, type),
+          requestSize: requestSize(server, zone, "", client.transport),
+          responseSize: responseSize(server, zone, "", client.transport),
+          duration: duration(server, zone, ""),
+        };
+        series.set(key, one);
+      }
+      one.requests.increment();
+      one.requestSize.observe(report.request.length);
+      one.duration.observe(seconds);
+      if (query?.dnssecOk === true) dnssecOk(server, zone, "").increment();
+      if (reply === undefined) return;
+      one.responseSize.observe(reply.length);
+      if ((reply[2]! & (headerFlags.TC >>> 8)) !== 0) truncated(client.transport).increment();
+      const responseKey = `${zone} ${report.rcode} ${plugin}`;
+      let counter = responseCounters.get(responseKey);
+      if (counter === undefined) {
+        counter = responses(server, zone, "", responseCodeName(report.rcode), plugin);
+        responseCounters.set(responseKey, counter);
+      }
+      counter.increment();
+    },
+    forward(event) {
+      switch (event.kind) {
+        case "exchange":
+          upstreamDuration("forward", event.to, responseCodeName(event.rcode)).observe(event.duration / 1000);
+          break;
+        case "failure":
+          failures(event.to).increment();
+          break;
+        case "health-check-failure":
+          healthFailures("forward", event.to).increment();
+          break;
+        case "mismatch":
+          mismatches(event.to).increment();
+          break;
+        case "broken":
+          broken.increment();
+          break;
+        case "rejected":
+          rejected.increment();
+          break;
+        case "coalesced":
+          coalesced.increment();
+          break;
+        case "prefetch":
+          prefetches(server, ".", "").increment();
+          break;
+        case "served-stale":
+          stale(server, ".", "").increment();
+          break;
+        case "cache-request":
+          cacheRequests(server, ".", "").increment();
+          break;
+        case "cache-miss":
+          cacheMisses(server, ".", "").increment();
+          break;
+        case "cache-hit":
+          cacheHits(server, event.negative ? "denial" : "success", ".", "").increment();
+          break;
+      }
+    },
+  };
+}

@@ -1,0 +1,675 @@
+import type { KubernetesObject, LabelSelector } from "@portolan/core";
+import { formatAddress, type IPAddress, parseAddress } from "@portolan/net";
+import {
+  type DomainName,
+  equalNames,
+  isWithin,
+  labelsOf,
+  nameFromLabels,
+  nameFromText,
+  nameKey,
+  nameToText,
+  offsetOfZone,
+} from "../message/name.ts";
+import {
+  addressRecord,
+  authorityRecord,
+  nameRecord,
+  type ResourceRecord,
+  serviceRecord,
+  textRecord,
+} from "../message/record.ts";
+import { recordTypes, responseCodes } from "../message/record-type.ts";
+import {
+  ClusterIndex,
+  type EndpointEntry,
+  type PortEntry,
+  type ServiceEntry,
+  type SliceEntry,
+} from "./cluster-index.ts";
+import { addressFromPodLabel } from "./pod-name.ts";
+import { readReverseName, reverseZonesOfPrefix } from "./reverse-name.ts";
+
+/** What names below `pod.` answer: nothing, any address in any existing namespace, or addresses of live Pods of the namespace only. */
+export type PodMode = "disabled" | "insecure" | "verified";
+
+/** Configuration of a zone; names follow the `kubernetes` block of a Corefile. */
+export interface ClusterZoneOptions {
+  /** The cluster's domain. Default `cluster.local`. */
+  readonly domain?: string;
+  /**
+   * Everything that is served, in order: forward zones, reverse zones, and blocks such as `10.96.0.0/16` for their reverse zones. The first
+   * forward zone is the one that reverse names point into. Default: {@link domain}, `in-addr.arpa`, `ip6.arpa`.
+   */
+  readonly zones?: readonly string[];
+  /** Default `disabled`, as CoreDNS. */
+  readonly podMode?: PodMode;
+  /** Seconds, 0 to 3600. Default 5. */
+  readonly ttl?: number;
+  /** Namespaces to expose; absent: all. */
+  readonly namespaces?: readonly string[];
+  /** Namespaces to expose by label. */
+  readonly namespaceLabels?: LabelSelector;
+  /** Services to know by label. */
+  readonly labels?: LabelSelector;
+  /** Endpoints without a host name are called after their Pod (`endpoint_pod_names`). */
+  readonly endpointPodNames?: boolean;
+  /** Neither endpoint names nor headless Services (`noendpoints`). */
+  readonly noEndpoints?: boolean;
+  /** A ClusterIP Service without a ready endpoint does not exist (`ignore empty_service`). */
+  readonly ignoreEmptyService?: boolean;
+  /** Zones that answer from ServiceImports (KEP-1645). */
+  readonly multiclusterZones?: readonly string[];
+  /** Zone-aware names of headless Services, `ZONE.pin._zone.SERVICE…` (CoreDNS 1.14.7). */
+  readonly zonal?: boolean;
+  /** Addresses that the server itself has, for the NS records. */
+  readonly localAddresses?: readonly string[];
+  /** Whether every list is complete from the start. Default true; a server that watches begins with false. */
+  readonly synced?: boolean;
+  /** Milliseconds since 1970, for the serial number. */
+  readonly now?: () => number;
+}
+
+/** Wrong options of a zone. */
+export class ClusterZoneError extends Error {
+  override readonly name = "ClusterZoneError";
+  readonly code: "zone-name" | "ttl" | "namespaces" | "address";
+
+  constructor(code: ClusterZoneError["code"], message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/**
+ * What a zone says to a question. Records of the answer have the name as it was asked, letter for letter.
+ */
+export interface ZoneAnswer {
+  /** A response code: NOERROR, NXDOMAIN, REFUSED, or SERVFAIL for a name that is not there before the first lists are complete. */
+  readonly rcode: number;
+  readonly authoritative: boolean;
+  readonly answers: readonly ResourceRecord[];
+  readonly authorities: readonly ResourceRecord[];
+  readonly additionals: readonly ResourceRecord[];
+  /** The zone that answered, as it stood in the question. */
+  readonly zone: DomainName;
+  /** Nothing of that name and type and no part of the tree: what `fallthrough` hands to the next in line. */
+  readonly miss: boolean;
+  /** The last CNAME points here, out of all zones: resolve it with the question's type and append what comes. */
+  readonly chase?: DomainName;
+  /** The Service that the whole answer depends on; with {@link ClusterZone.generation} it tells a cache when to forget. */
+  readonly source?: { readonly generation: number };
+}
+
+/** Cluster DNS as data: objects in, answers out. No I/O, no clock of its own, safe in browsers. */
+export interface ClusterZone {
+  readonly domain: DomainName;
+  /** Served zones, longest first. */
+  readonly zones: readonly DomainName[];
+  readonly ttl: number;
+  readonly podMode: PodMode;
+  /**
+   * Takes the new state of a Namespace, Service, EndpointSlice, Pod or ServiceImport; `kind` for objects out of a list, which carry none.
+   * Atomic; true when answers may differ.
+   */
+  apply(object: KubernetesObject, kind?: string): boolean;
+  /** Takes note that an object is gone. */
+  remove(object: KubernetesObject, kind?: string): boolean;
+  /** Takes a fresh list of one kind: what is not in it is gone. */
+  replace(kind: string, objects: readonly KubernetesObject[]): void;
+  /** False: names that are not there answer SERVFAIL, not NXDOMAIN (spec of `/ready`). */
+  synced: boolean;
+  /** Addresses of the server for NS records; a server sets them when it knows them. */
+  setLocalAddresses(addresses: readonly string[]): void;
+  /** The answer, or undefined when the name is in no served zone. Cost: a few map lookups and the records themselves. */
+  answer(name: DomainName, type: number): ZoneAnswer | undefined;
+  /** All records of a zone for a transfer, SOA first and last (RFC 5936); undefined when `name` is no zone of ours. */
+  transfer(name: DomainName): ResourceRecord[] | undefined;
+  /** SOA serial: seconds since 1970 of the last change of content, never going back. */
+  readonly serial: number;
+  /** Counts changes that make or unmake names. */
+  readonly generation: number;
+  /** Namespace of the live Pod with this address; only with {@link PodMode} `verified`. */
+  namespaceOfPod(address: string): string | undefined;
+}
+
+/** One thing behind a name: an address or another name, with the port that makes a SRV record of it. */
+interface Item {
+  readonly address?: IPAddress;
+  readonly alias?: DomainName;
+  readonly port: number;
+  /** Labels of the SRV target in front of the zone. */
+  readonly owner: readonly string[];
+}
+
+type Found =
+  | { readonly kind: "missing" }
+  /** The name is there, or something below it is, without data. */
+  | { readonly kind: "empty" }
+  | {
+      readonly kind: "items";
+      readonly items: readonly Item[];
+      readonly pod?: boolean;
+      readonly source?: ServiceEntry;
+      /** The name of a port: it has SRV records and no others. */
+      readonly port?: boolean;
+    };
+
+const missing: Found = { kind: "missing" };
+const empty: Found = { kind: "empty" };
+
+/** CNAMEs of the zone itself that are followed from a question (CoreDNS plugin/backend_lookup.go). */
+const maximumChain = 11;
+const schemaVersion = "1.1.0";
+const schemaVersionTtl = 28800;
+
+interface ServedZone {
+  readonly name: DomainName;
+  readonly labels: readonly string[];
+  readonly reverse: boolean;
+  readonly imported: boolean;
+}
+
+function zoneName(text: string): DomainName {
+  try {
+    return nameFromText(text);
+  } catch (error) {
+    throw new ClusterZoneError("zone-name", `"${text}" is no zone: ${(error as Error).message}`);
+  }
+}
+
+function foldedLabels(name: DomainName): string[] {
+  return labelsOf(name).map((label) => nameKey(label));
+}
+
+/** The zone (CoreDNS plugin/kubernetes and the Kubernetes DNS specification 1.1.0). Throws {@link ClusterZoneError}. */
+export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone {
+  const ttl = options.ttl ?? 5;
+  if (!(Number.isInteger(ttl) && ttl >= 0 && ttl <= 3600))
+    throw new ClusterZoneError("ttl", `ttl must be a whole number from 0 to 3600, not ${ttl}`);
+  if (options.namespaces !== undefined && options.namespaceLabels !== undefined)
+    throw new ClusterZoneError("namespaces", "namespaces and namespace_labels exclude each other; drop one");
+  const podMode = options.podMode ?? "disabled";
+  const now = options.now ?? Date.now;
+  const imported = new Set((options.multiclusterZones ?? []).map((zone) => nameKey(zoneName(zone))));
+  const texts = options.zones ?? [options.domain ?? "cluster.local", "in-addr.arpa", "ip6.arpa"];
+  const names = texts.flatMap((text) => {
+    if (!text.includes("/")) return [zoneName(text)];
+    const zones = reverseZonesOfPrefix(text);
+    if (zones === undefined) throw new ClusterZoneError("zone-name", `"${text}" is no block of addresses`);
+    return zones;
+  });
+  const arpa = [zoneName("in-addr.arpa"), zoneName("ip6.arpa")];
+  const served: ServedZone[] = names
+    .map((name) => ({
+      name,
+      labels: foldedLabels(name),
+      reverse: arpa.some((zone) => isWithin(name, zone)),
+      imported: imported.has(nameKey(name)),
+    }))
+    .sort((a, b) => b.name.length - a.name.length);
+  const domain =
+    options.domain !== undefined
+      ? zoneName(options.domain)
+      : names.find((name) => !served.find((zone) => zone.name === name)!.reverse);
+  if (domain === undefined)
+    throw new ClusterZoneError("zone-name", "there is no forward zone that reverse names could point into");
+
+  const index = new ClusterIndex({
+    namespaces: options.namespaces === undefined ? undefined : new Set(options.namespaces),
+    namespaceLabels: options.namespaceLabels,
+    labels: options.labels,
+    podNames: options.endpointPodNames ?? false,
+    endpoints: !(options.noEndpoints ?? false),
+    pods: podMode === "verified",
+  });
+  let localAddresses: IPAddress[] = [];
+  let synced = options.synced ?? true;
+  let serial = Math.floor(now() / 1000);
+  let localGeneration = 0;
+
+  function setLocalAddresses(addresses: readonly string[]): void {
+    localAddresses = addresses.map((text) => {
+      const address = parseAddress(text);
+      if (address === undefined) throw new ClusterZoneError("address", `"${text}" is no address`);
+      return address;
+    });
+    localGeneration++;
+  }
+  setLocalAddresses(options.localAddresses ?? []);
+
+  function changed(yes: boolean): boolean {
+    if (yes) serial = Math.max(serial, Math.floor(now() / 1000));
+    return yes;
+  }
+
+  function zoneOf(name: DomainName): { zone: ServedZone; offset: number } | undefined {
+    for (const zone of served) {
+      const offset = offsetOfZone(name, zone.name);
+      if (offset >= 0) return { zone, offset };
+    }
+    return undefined;
+  }
+
+  function endpointOwner(slice: SliceEntry, endpoint: EndpointEntry): string[] {
+    const { name, namespace, imported: fromSet } = slice.service;
+    const labels = endpoint.label.split(".");
+    return fromSet ? [...labels, slice.cluster, name, namespace, "svc"] : [...labels, name, namespace, "svc"];
+  }
+
+  function endpointItems(
+    service: ServiceEntry,
+    accepts: (endpoint: EndpointEntry, slice: SliceEntry) => boolean,
+    acceptsPort: (port: PortEntry) => boolean,
+  ): Item[] {
+    const items: Item[] = [];
+    for (const slice of service.slices.values()) {
+      for (const endpoint of slice.endpoints) {
+        if (!accepts(endpoint, slice)) continue;
+        let owner: string[] | undefined;
+        for (const port of slice.ports) {
+          if (!acceptsPort(port)) continue;
+          owner ??= endpointOwner(slice, endpoint);
+          if (endpoint.address !== undefined) items.push({ address: endpoint.address, port: port.number, owner });
+          else items.push({ alias: endpoint.target!, port: port.number, owner });
+        }
+      }
+    }
+    return items;
+  }
+
+  function hasReadyEndpoint(service: ServiceEntry): boolean {
+    for (const slice of service.slices.values()) if (slice.endpoints.length > 0) return true;
+    return false;
+  }
+
+  /** `labels` are those in front of `NAMESPACE.svc`, folded, leftmost first, at least one. */
+  function findService(labels: readonly string[], namespace: string, fromSet: boolean): Found {
+    const service = index.service(namespace, labels.at(-1)!, fromSet);
+    if (service === undefined) return missing;
+    const extra = labels.length - 1;
+    const anyPort = (): boolean => true;
+    const found = (items: readonly Item[], port = false): Found =>
+      items.length === 0 ? missing : { kind: "items", items, source: service, port };
+
+    if (service.isExternal) {
+      if (extra > 0 || service.externalName === undefined) return missing;
+      return found([{ alias: service.externalName, port: -1, owner: [service.name, namespace, "svc"] }]);
+    }
+    if (options.ignoreEmptyService === true && !service.headless && !hasReadyEndpoint(service)) return missing;
+
+    if (options.zonal === true && extra >= 3 && labels[extra - 1] === "_zone" && !fromSet) {
+      const rule = labels[extra - 2];
+      if ((rule !== "pin" && rule !== "prefer") || !service.headless) return missing;
+      const topologyZone = labels.slice(0, extra - 2).join(".");
+      const all = endpointItems(service, () => true, anyPort);
+      if (all.length === 0) return missing;
+      const near = endpointItems(service, (endpoint) => endpoint.topologyZone === topologyZone, anyPort);
+      if (near.length > 0) return found(near);
+      return rule === "prefer" ? found(all) : { ...empty, kind: "empty" };
+    }
+    if (extra > 2) return missing;
+    const accepts = (_endpoint: EndpointEntry, _slice: SliceEntry): boolean => true;
+    let acceptsPort = anyPort as (port: PortEntry) => boolean;
+    if (extra === 1) {
+      const label = labels[0]!;
+      if (label === "_tcp" || label === "_udp" || label === "_sctp") {
+        const protocol = label.slice(1);
+        const ports = service.headless
+          ? [...service.slices.values()].filter((s) => s.endpoints.length > 0).flatMap((s) => s.ports)
+          : service.ports;
+        return ports.some((port) => port.name !== "" && port.protocol === protocol) ? empty : missing;
+      }
+      if (fromSet) return missing;
+      return found(endpointItems(service, (endpoint) => endpoint.label === label, anyPort));
+    }
+    if (extra === 2) {
+      const [first, second] = labels as [string, string];
+      if (fromSet && !first.startsWith("_") && !second.startsWith("_"))
+        return found(
+          endpointItems(service, (endpoint, slice) => endpoint.label === first && slice.cluster === second, anyPort),
+        );
+      if (!first.startsWith("_") || !second.startsWith("_") || first.length < 2 || second.length < 2) return missing;
+      const name = first.slice(1);
+      const protocol = second.slice(1);
+      acceptsPort = (port) => port.name === name && port.protocol === protocol;
+    }
+    if (service.headless) return found(endpointItems(service, accepts, acceptsPort), extra === 2);
+    const owner = [service.name, namespace, "svc"];
+    const items: Item[] = [];
+    for (const port of service.ports)
+      if (acceptsPort(port))
+        for (const address of service.clusterIPs) items.push({ address, port: port.number, owner });
+    return found(items, extra === 2);
+  }
+
+  function findPod(label: string, namespace: string): Found {
+    const address = addressFromPodLabel(label);
+    if (address === undefined) return missing;
+    if (podMode === "verified") {
+      const text = label.replaceAll("-", address.family === "IPv4" ? "." : ":");
+      if (!index.hasPod(namespace, text)) return missing;
+    }
+    return { kind: "items", items: [{ address, port: -1, owner: [label, namespace, "pod"] }], pod: true };
+  }
+
+  function serverItems(zone: ServedZone): Item[] {
+    const items: Item[] = [];
+    const seen = new Set<string>();
+    const add = (address: IPAddress, owner: readonly string[]): void => {
+      const key = `${owner.join(".")} ${formatAddress(address)}`;
+      if (seen.has(key)) return;
+      seen.add(key);
+      items.push({ address, port: -1, owner });
+    };
+    for (const local of localAddresses) {
+      for (const slice of index.slicesAt(local)) {
+        const { service } = slice;
+        if (!service.exists || service.isExternal) continue;
+        if (!service.headless)
+          for (const address of service.clusterIPs) add(address, [service.name, service.namespace, "svc"]);
+        else
+          for (const endpoint of slice.endpoints)
+            if (endpoint.address !== undefined && formatAddress(endpoint.address) === formatAddress(local))
+              add(local, endpointOwner(slice, endpoint));
+      }
+    }
+    if (items.length === 0 && !zone.reverse) for (const local of localAddresses) add(local, ["ns", "dns"]);
+    return items;
+  }
+
+  function find(labels: readonly string[], zone: ServedZone): Found {
+    const count = labels.length;
+    if (count === 0) return empty;
+    const last = labels[count - 1]!;
+    if (last === "dns") {
+      if (count === 1) return empty;
+      if (count === 2 && labels[0] === "ns")
+        return {
+          kind: "items",
+          items:
+            serverItems(zone).length > 0
+              ? serverItems(zone)
+              : localAddresses.map((address) => ({ address, port: -1, owner: ["ns", "dns"] })),
+          pod: true,
+        };
+      return missing;
+    }
+    if (last === "dns-version" && count === 1) return empty;
+    if (zone.reverse) {
+      if (count === 1 && (last === "svc" || last === "pod")) return empty;
+      const reverse = readReverseName([...labels, ...zone.labels]);
+      if (reverse === undefined) return missing;
+      if (reverse.kind === "address") return pointers(reverse.address).length > 0 ? empty : missing;
+      return index.hasAddressWithin(reverse.family, reverse.digits) ? empty : missing;
+    }
+    if (last !== "svc" && last !== "pod") return missing;
+    if (count === 1) return empty;
+    const namespace = labels[count - 2]!;
+    if (!index.exposes(namespace)) return missing;
+    if (last === "pod") {
+      if (podMode === "disabled") return missing;
+      // Labels further left do not matter, as in CoreDNS.
+      return count === 2 ? empty : findPod(labels[count - 3]!, namespace);
+    }
+    return count === 2 ? empty : findService(labels.slice(0, count - 2), namespace, zone.imported);
+  }
+
+  function pointers(address: IPAddress): string[][] {
+    for (const service of index.servicesAt(address))
+      if (index.exposes(service.namespace)) return [[service.name, service.namespace, "svc"]];
+    const owners = new Map<string, string[]>();
+    for (const slice of index.slicesAt(address)) {
+      if (!index.exposes(slice.service.namespace)) continue;
+      for (const endpoint of slice.endpoints) {
+        if (endpoint.address === undefined || formatAddress(endpoint.address) !== formatAddress(address)) continue;
+        const owner = endpointOwner(slice, endpoint);
+        owners.set(owner.join("."), owner);
+      }
+    }
+    // Names that somebody chose come first: peers read their own name from here.
+    return [...owners.values()].sort((a, b) => Number(/^[0-9a-f]+-/.test(a[0]!)) - Number(/^[0-9a-f]+-/.test(b[0]!)));
+  }
+
+  function qualified(labels: readonly string[], zone: DomainName): DomainName {
+    return nameFromLabels([...labels, ...labelsOf(zone)]);
+  }
+
+  function authority(zone: DomainName): ResourceRecord {
+    return authorityRecord(zone, Math.min(ttl, 300), {
+      primary: qualified(["ns", "dns"], zone),
+      mailbox: qualified(["hostmaster"], zone),
+      serial,
+      refresh: 7200,
+      retry: 1800,
+      expire: 86400,
+      minimum: ttl,
+    });
+  }
+
+  /** Address records of items, each address once. */
+  function addresses(name: DomainName, items: readonly Item[], type: number): ResourceRecord[] {
+    const length = type === recordTypes.A ? 4 : 16;
+    const records: ResourceRecord[] = [];
+    if (items.length === 1) {
+      const { address } = items[0]!;
+      if (address?.bytes.length === length) records.push(addressRecord(name, ttl, address.bytes));
+      return records;
+    }
+    const seen = new Set<string>();
+    for (const { address } of items) {
+      if (address === undefined || address.bytes.length !== length) continue;
+      const key = String.fromCharCode(...address.bytes);
+      if (seen.has(key)) continue;
+      seen.add(key);
+      records.push(addressRecord(name, ttl, address.bytes));
+    }
+    return records;
+  }
+
+  function services(
+    name: DomainName,
+    items: readonly Item[],
+    zone: DomainName,
+  ): { answers: ResourceRecord[]; additionals: ResourceRecord[] } {
+    const answers: ResourceRecord[] = [];
+    const additionals: ResourceRecord[] = [];
+    // The weight counts items before duplicates go (CoreDNS plugin/backend_lookup.go).
+    const weight = Math.max(1, Math.floor(100 / items.length));
+    const targets = new Map<string, DomainName>();
+    const seen = new Set<string>();
+    for (const { address, port, owner } of items) {
+      if (port < 0 || address === undefined) continue;
+      const text = owner.join(".");
+      let target = targets.get(text);
+      if (target === undefined) {
+        target = qualified(owner, zone);
+        targets.set(text, target);
+      }
+      if (!seen.has(`${text}:${port}`)) {
+        seen.add(`${text}:${port}`);
+        answers.push(serviceRecord(name, ttl, { priority: 0, weight, port, target }));
+      }
+      const glue = `${text} ${String.fromCharCode(...address.bytes)}`;
+      if (!seen.has(glue)) {
+        seen.add(glue);
+        additionals.push(addressRecord(target, ttl, address.bytes));
+      }
+    }
+    return { answers, additionals };
+  }
+
+  /** Follows aliases inside our zones. `out` is where they leave them. */
+  function chase(
+    name: DomainName,
+    type: number,
+    first: Extract<Found, { kind: "items" }>,
+  ): { answers: ResourceRecord[]; rcode: number; loop: boolean; zone?: DomainName; out?: DomainName } {
+    const answers: ResourceRecord[] = [];
+    let owner = name;
+    let found: Found = first;
+    for (let step = 0; ; step++) {
+      if (found.kind !== "items") {
+        const place = zoneOf(owner)!;
+        return {
+          answers,
+          rcode: found.kind === "missing" ? responseCodes.NXDOMAIN : responseCodes.NOERROR,
+          loop: false,
+          zone: owner.subarray(place.offset),
+        };
+      }
+      const alias = found.items.find((item) => item.alias !== undefined)?.alias;
+      if (alias === undefined) {
+        const records = found.port === true ? [] : addresses(owner, found.items, type);
+        answers.push(...records);
+        const place = zoneOf(owner)!;
+        return {
+          answers,
+          rcode: responseCodes.NOERROR,
+          loop: false,
+          ...(records.length === 0 ? { zone: owner.subarray(place.offset) } : {}),
+        };
+      }
+      // A target at or below its own name, or one that was there before, leads nowhere.
+      if (step >= maximumChain || isWithin(alias, owner) || answers.some((record) => equalNames(record.data, alias)))
+        return { answers: [], rcode: responseCodes.NOERROR, loop: true };
+      answers.push(nameRecord(owner, recordTypes.CNAME, ttl, alias));
+      const place = zoneOf(alias);
+      if (place === undefined) return { answers, rcode: responseCodes.NOERROR, loop: false, out: alias };
+      owner = alias;
+      found = find(foldedLabels(alias).slice(0, labelsOf(alias).length - place.zone.labels.length), place.zone);
+    }
+  }
+
+  function answer(name: DomainName, type: number): ZoneAnswer | undefined {
+    const place = zoneOf(name);
+    if (place === undefined) return undefined;
+    const { zone, offset } = place;
+    const zoneAsAsked = name.subarray(offset);
+    const base = {
+      rcode: responseCodes.NOERROR as number,
+      authoritative: true,
+      answers: [] as readonly ResourceRecord[],
+      authorities: [] as readonly ResourceRecord[],
+      additionals: [] as readonly ResourceRecord[],
+      zone: zoneAsAsked,
+      miss: false,
+    };
+    if (type === recordTypes.AXFR || type === recordTypes.IXFR)
+      return { ...base, rcode: responseCodes.REFUSED, authoritative: false };
+    const noData = (): ZoneAnswer => ({ ...base, authorities: [authority(zoneAsAsked)] });
+
+    if (offset === 0) {
+      if (type === recordTypes.SOA) return { ...base, answers: [authority(zoneAsAsked)] };
+      if (type === recordTypes.NS) {
+        let items: readonly Item[] = serverItems(zone);
+        const own = items.length > 0 && items[0]!.owner[0] !== "ns";
+        if (items.length === 0) items = localAddresses.map((address) => ({ address, port: -1, owner: ["ns", "dns"] }));
+        // The names of the server lie in the forward zone, whatever zone is asked about.
+        const home = zone.reverse && own ? domain! : zoneAsAsked;
+        const targets = new Map<string, DomainName>();
+        for (const { owner } of items)
+          if (!targets.has(owner.join("."))) targets.set(owner.join("."), qualified(owner, home));
+        if (targets.size === 0) return noData();
+        return {
+          ...base,
+          answers: [...targets.values()].map((target) => nameRecord(name, recordTypes.NS, ttl, target)),
+          additionals: items.map(({ owner, address }) =>
+            addressRecord(targets.get(owner.join("."))!, ttl, address!.bytes),
+          ),
+        };
+      }
+      return noData();
+    }
+
+    const labels: string[] = [];
+    for (let at = 0; at < offset; at += 1 + name[at]!) labels.push(nameKey(name, at + 1, at + 1 + name[at]!));
+
+    if (labels.length === 1 && labels[0] === "dns-version" && type === recordTypes.TXT)
+      return { ...base, answers: [textRecord(name, recordTypes.TXT, schemaVersionTtl, [schemaVersion])] };
+    if (zone.reverse && type === recordTypes.PTR) {
+      const reverse = readReverseName([...labels, ...zone.labels]);
+      if (reverse?.kind === "address") {
+        const owners = pointers(reverse.address);
+        if (owners.length > 0)
+          return {
+            ...base,
+            answers: owners.map((owner) => nameRecord(name, recordTypes.PTR, ttl, qualified(owner, domain!))),
+          };
+      }
+    }
+
+    const found = find(labels, zone);
+    if (found.kind === "missing") {
+      if (!synced) return { ...noData(), rcode: responseCodes.SERVFAIL, miss: true };
+      return { ...noData(), rcode: responseCodes.NXDOMAIN, miss: true };
+    }
+    if (found.kind === "empty") return noData();
+    const source = found.source === undefined ? {} : { source: found.source };
+    const alias = found.items.find((item) => item.alias !== undefined)?.alias;
+    if (alias !== undefined) {
+      if (type === recordTypes.CNAME) return { ...base, ...source, answers: [nameRecord(name, type, ttl, alias)] };
+      if (type !== recordTypes.A && type !== recordTypes.AAAA) return { ...noData(), ...source };
+      const { answers, rcode, loop, zone: negative, out } = chase(name, type, found);
+      if (loop) return noData();
+      if (out !== undefined) return { ...base, answers, chase: out };
+      const final = rcode === responseCodes.NXDOMAIN && !synced ? responseCodes.SERVFAIL : rcode;
+      return { ...base, answers, rcode: final, authorities: negative === undefined ? [] : [authority(negative)] };
+    }
+    if (type === recordTypes.A || type === recordTypes.AAAA) {
+      const answers = found.port === true ? [] : addresses(name, found.items, type);
+      return answers.length === 0 ? { ...noData(), ...source } : { ...base, ...source, answers };
+    }
+    if (type === recordTypes.SRV && found.pod !== true) {
+      const records = services(name, found.items, zoneAsAsked);
+      return records.answers.length === 0 ? { ...noData(), ...source } : { ...base, ...source, ...records };
+    }
+    return { ...noData(), ...source };
+  }
+
+  return {
+    domain,
+    zones: served.map(({ name }) => name),
+    ttl,
+    podMode,
+    apply: (object, kind) => changed(index.apply(object, kind)),
+    remove: (object, kind) =>
+      changed(index.remove(kind ?? object.kind ?? "", object.metadata?.namespace ?? "", object.metadata?.name ?? "")),
+    replace(kind, objects) {
+      const kept = new Set(objects.map(({ metadata }) => `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`));
+      let any = false;
+      for (const key of index.known(kind)) {
+        if (kept.has(key)) continue;
+        const slash = key.indexOf("/");
+        any = index.remove(kind, key.slice(0, slash), key.slice(slash + 1)) || any;
+      }
+      for (const object of objects) any = index.apply(object, kind) || any;
+      changed(any);
+    },
+    get synced() {
+      return synced;
+    },
+    set synced(value) {
+      synced = value;
+      localGeneration++;
+    },
+    setLocalAddresses,
+    answer,
+    transfer: () => undefined,
+    get serial() {
+      return serial;
+    },
+    get generation() {
+      return index.generation + localGeneration;
+    },
+    namespaceOfPod: (address) => {
+      const parsed = parseAddress(address);
+      return parsed === undefined ? undefined : index.namespaceOfPod(formatAddress(parsed));
+    },
+  };
+}
+
+/** Text of a zone's name, for labels of metrics and log lines. */
+export function zoneText(zone: DomainName): string {
+  return nameToText(zone).toLowerCase();
+}
