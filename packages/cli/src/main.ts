@@ -16,6 +16,7 @@ makes requests through all of them, and prints who answered and what the datapla
   --directory DIR                 folder for kubeconfig, logs and sockets, removed at the end (default .portolan)
   --api-port, --dns-port, --gateway-port N
                                   ports on 127.0.0.1 (default 16443, 10053, 10080, or free ones when these are taken)
+  -v, --verbose                   print failures that are tried again
   -h, --help                      this text`;
 
 function number(name: string, text: string | undefined, min: number, max: number): number | undefined {
@@ -75,6 +76,7 @@ export async function main(argv: readonly string[]): Promise<number> {
         nodes: number("nodes", values.nodes, 1, 8) ?? 2,
         once: values.once ?? false,
         empty: values.empty ?? false,
+        verbose: values.verbose ?? false,
         files: values.filename ?? [],
         directory: values.directory ?? ".portolan",
         ...(apiPort === undefined ? {} : { apiPort }),
@@ -109,6 +111,7 @@ function parse(argv: readonly string[]) {
       "api-port": { type: "string" },
       "dns-port": { type: "string" },
       "gateway-port": { type: "string" },
+      verbose: { type: "boolean", short: "v" },
       help: { type: "boolean", short: "h" },
     },
   });

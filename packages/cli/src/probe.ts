@@ -1,6 +1,5 @@
-import type { ChildProcessByStdio } from "node:child_process";
 import { createInterface } from "node:readline";
-import type { Readable, Writable } from "node:stream";
+import type { PlacedProgram } from "@portolan/cluster";
 
 /** One request's outcome: what came back, or the error code of the connection. */
 export interface ProbeAnswer {
@@ -26,20 +25,19 @@ export interface Prober {
 }
 
 /** Speaks to a prober program over its standard streams. */
-export function createProber(from: string, child: ChildProcessByStdio<Writable, Readable, null>): Prober {
+export function createProber(from: string, program: PlacedProgram): Prober {
   const waiting = new Map<
     number,
     { resolve: (answers: readonly ProbeAnswer[]) => void; reject: (error: Error) => void }
   >();
   let id = 0;
-  const fail = (reason: string): void => {
-    for (const { reject } of waiting.values()) reject(new Error(`the prober of ${from} ended: ${reason}`));
+  const fail = (): void => {
+    for (const { reject } of waiting.values()) reject(new Error(`the prober of ${from} ended`));
     waiting.clear();
   };
-  child.on("error", (error) => fail(error.message));
-  child.on("exit", (code, signal) => fail(signal ?? `exit code ${code}`));
-  child.stdin.on("error", () => {});
-  createInterface({ input: child.stdout }).on("line", (line) => {
+  void program.ended.then(fail, fail);
+  program.stdout.on("error", fail);
+  createInterface({ input: program.stdout }).on("line", (line) => {
     let answer: { id: number; answers: ProbeAnswer[] };
     try {
       answer = JSON.parse(line) as typeof answer;
@@ -52,14 +50,12 @@ export function createProber(from: string, child: ChildProcessByStdio<Writable, 
   return {
     from,
     request(order) {
+      const { kind, host, port, count, path } = order;
       return new Promise((resolve, reject) => {
         waiting.set(++id, { resolve, reject });
-        child.stdin.write(`${JSON.stringify({ id, ...order })}\n`);
+        program.stdin.write(`${JSON.stringify({ id, kind, host, port, count, path })}\n`);
       });
     },
-    close() {
-      child.stdin.end();
-      child.kill();
-    },
+    close: () => program.end(),
   };
 }

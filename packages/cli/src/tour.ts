@@ -1,5 +1,12 @@
 import type { KubernetesApi } from "@portolan/client";
-import { type EndpointSlice, type Pod, resources, type Service } from "@portolan/core";
+import {
+  type Deployment,
+  type EndpointSlice,
+  type Pod,
+  resources,
+  type Service,
+  type StatefulSet,
+} from "@portolan/core";
 import type { ProbeAnswer, Prober } from "./probe.ts";
 
 /** One stop of the tour: a Service, from where it is asked, and what has to come back. */
@@ -35,14 +42,15 @@ export interface TourResult {
   readonly failures: readonly string[];
 }
 
-/** Who answered and whom it saw, from the text of our programs: JSON with `pod` (or `name`) and `client`. */
+/**
+ * Who answered and whom it saw, from the text of our programs: JSON with `pod` and `client`, or `pod=NAME … client=ADDRESS:PORT`.
+ */
 export function readAnswer(text: string): { readonly who: string; readonly client: string } | undefined {
-  const start = text.indexOf("{");
-  const end = text.lastIndexOf("}");
-  if (start < 0 || end < start) return undefined;
+  const plain = /\bpod=(\S+).*\bclient=(\S+):\d+/.exec(text);
+  if (plain !== null) return { who: plain[1]!, client: plain[2]! };
   try {
-    const value = JSON.parse(text.slice(start, end + 1)) as Record<string, unknown>;
-    const who = value["pod"] ?? value["name"] ?? value["hostname"];
+    const value = JSON.parse(text) as Record<string, unknown>;
+    const who = value["pod"];
     return typeof who === "string" ? { who, client: String(value["client"] ?? "") } : undefined;
   } catch {
     return undefined;
@@ -62,12 +70,12 @@ async function endpointNames(api: KubernetesApi, name: string): Promise<Readonly
     namespace: "default",
     labelSelector: `kubernetes.io/service-name=${name}`,
   });
-  return new Set(
-    slices.items
-      .flatMap((slice) => slice.endpoints ?? [])
-      .filter((endpoint) => endpoint.conditions?.ready ?? true)
-      .map((endpoint) => endpoint.targetRef?.name ?? endpoint.addresses[0] ?? ""),
-  );
+  const endpoints = slices.items
+    .flatMap((slice) => slice.endpoints ?? [])
+    .filter((endpoint) => endpoint.conditions?.ready ?? true);
+  // Endpoints that are no pods have no name that an answer could be compared with.
+  if (endpoints.some((endpoint) => endpoint.targetRef === undefined)) return new Set();
+  return new Set(endpoints.map((endpoint) => endpoint.targetRef?.name ?? ""));
 }
 
 /**
@@ -121,15 +129,36 @@ export async function visit(
   };
 }
 
-/** Whether every pod of the namespace is ready. */
-export async function unreadyPods(api: KubernetesApi): Promise<readonly string[]> {
-  const pods = await api.list<Pod>(resources.pods, { namespace: "default" });
-  return pods.items
-    .filter((pod) => !(pod.status?.conditions ?? []).some((entry) => entry.type === "Ready" && entry.status === "True"))
-    .map(
-      (pod) =>
-        `${pod.metadata.name} (${pod.status?.containerStatuses?.[0]?.state?.waiting?.reason ?? pod.status?.phase ?? "Pending"})`,
-    );
+function hasReady(object: {
+  spec?: { replicas?: number };
+  status?: { readyReplicas?: number; replicas?: number };
+}): boolean {
+  const wanted = object.spec?.replicas ?? 1;
+  return (object.status?.readyReplicas ?? 0) === wanted && (object.status?.replicas ?? 0) === wanted;
+}
+
+/** What is not ready yet, by name and with the reason where there is one: workloads, pods, load balancers without an address. */
+export async function notReady(api: KubernetesApi): Promise<readonly string[]> {
+  const scope = { namespace: "default" };
+  const [pods, deployments, sets, services] = await Promise.all([
+    api.list<Pod>(resources.pods),
+    api.list<Deployment>(resources.deployments, scope),
+    api.list<StatefulSet>(resources.statefulSets, scope),
+    api.list<Service>(resources.services, scope),
+  ]);
+  const out: string[] = [];
+  for (const pod of pods.items) {
+    if (pod.status?.conditions?.some((entry) => entry.type === "Ready" && entry.status === "True")) continue;
+    const waiting = pod.status?.containerStatuses?.[0]?.state?.waiting;
+    out.push(`pod ${pod.metadata.name} (${waiting?.reason ?? pod.status?.phase ?? "Pending"})`);
+  }
+  for (const each of deployments.items) if (!hasReady(each)) out.push(`Deployment ${each.metadata.name}`);
+  for (const each of sets.items) if (!hasReady(each)) out.push(`StatefulSet ${each.metadata.name}`);
+  for (const service of services.items) {
+    if (service.spec?.type !== "LoadBalancer" || service.status?.loadBalancer?.ingress?.length) continue;
+    out.push(`Service ${service.metadata.name} (no address)`);
+  }
+  return out;
 }
 
 /** The cells of a row. */

@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,15 +7,7 @@ import { CommandError, explainError } from "./command-error.ts";
 import { createProber, type Prober } from "./probe.ts";
 import { claimRunDirectory, type RunDirectory } from "./run-directory.ts";
 import { renderTable } from "./table.ts";
-import {
-  type ServiceActivity,
-  type TourResult,
-  type TourStop,
-  tourHeader,
-  tourRow,
-  unreadyPods,
-  visit,
-} from "./tour.ts";
+import { notReady, type ServiceActivity, type TourResult, type TourStop, tourHeader, tourRow, visit } from "./tour.ts";
 
 /** Options of `portolan up`. */
 export interface UpOptions {
@@ -34,6 +25,8 @@ export interface UpOptions {
   readonly dnsPort?: number;
   readonly gatewayPort?: number;
   readonly dataDirectory?: string;
+  /** Print failures that are tried again. */
+  readonly verbose: boolean;
 }
 
 const readyTimeout = 60_000;
@@ -49,17 +42,11 @@ function onPath(name: string): boolean {
 async function waitUntilReady(cluster: Cluster, signal: AbortSignal): Promise<void> {
   const deadline = Date.now() + readyTimeout;
   for (;;) {
-    const waiting = await unreadyPods(cluster.api);
-    const services = await cluster.api.list<Service>(resources.services, { namespace: "default" });
-    const pending = services.items.filter(
-      (service) => service.spec?.type === "LoadBalancer" && !service.status?.loadBalancer?.ingress?.length,
-    );
-    if (waiting.length === 0 && pending.length === 0) return;
-    if (signal.aborted) return;
+    const waiting = await notReady(cluster.api);
+    if (waiting.length === 0 || signal.aborted) return;
     if (Date.now() > deadline) {
-      const names = [...waiting, ...pending.map((service) => `Service ${service.metadata.name} (no address)`)];
       throw new CommandError(
-        `not ready after ${readyTimeout / 1000} s: ${names.join(", ")}; see the logs with kubectl logs`,
+        `not ready after ${readyTimeout / 1000} s: ${waiting.join(", ")}; start again with --verbose to see what fails`,
       );
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -69,11 +56,12 @@ async function waitUntilReady(cluster: Cluster, signal: AbortSignal): Promise<vo
 async function startProbers(cluster: Cluster): Promise<{ pod: Prober; outside: Prober }> {
   const argv = [process.execPath, programPath("prober")];
   const pod = await cluster.api.get<Pod>(resources.pods, { namespace: "default", name: "client" });
-  const inPod = await cluster.commandIn({ kind: "pod", namespace: "default", name: "client" }, argv);
-  const outside = await cluster.commandIn({ kind: "outside" }, argv);
-  const start = (from: string, { command, args, env }: typeof inPod): Prober =>
-    createProber(from, spawn(command, args, { env: { ...process.env, ...env }, stdio: ["pipe", "pipe", "inherit"] }));
-  return { pod: start(`pod client on ${pod.spec?.nodeName ?? "?"}`, inPod), outside: start("outside", outside) };
+  const inPod = await cluster.startProgram({ kind: "pod", namespace: "default", name: "client" }, argv);
+  const outside = await cluster.startProgram({ kind: "outside" }, argv);
+  return {
+    pod: createProber(`pod client on ${pod.spec?.nodeName ?? "?"}`, inPod),
+    outside: createProber("outside", outside),
+  };
 }
 
 async function tourStops(cluster: Cluster, probers: { pod: Prober; outside: Prober }): Promise<TourStop[]> {
@@ -260,6 +248,9 @@ export async function up(options: UpOptions, signal: AbortSignal, say: (text: st
         ...(options.gatewayPort === undefined ? {} : { gateway: options.gatewayPort }),
       },
       onProgress: (text) => say(`[${seconds().padStart(7)}] ${text}`),
+      onError: (error, what) => {
+        if (options.verbose) say(`[${seconds().padStart(7)}] ${what}: ${explainError(error)}`);
+      },
       onProcess: (pid, running) => (running ? directory.addProcess(pid) : directory.removeProcess(pid)),
       signal,
     });

@@ -170,8 +170,7 @@ export function openapiResponse(
     const location = `/openapi/v3/${rest.join("/")}?hash=${known.hash}`;
     return { status: 301, contentType: "text/plain", headers: { location }, body: "" };
   }
-  // A document under its hash never changes.
-  const cache: Record<string, string> =
-    request.hash === known.hash ? { "cache-control": "public, immutable, max-age=31536000" } : {};
-  return answer(known.text(), "application/json", request, cache);
+  // A document under its hash never changes. Without one it may, when a custom resource is added.
+  const cache = request.hash === known.hash ? "public, immutable, max-age=31536000" : "public, max-age=60";
+  return answer(known.text(), "application/json", request, { "cache-control": cache });
 }

@@ -45,11 +45,25 @@ function opened(socket: Socket): Promise<void> {
   });
 }
 
-function next(socket: Socket): Promise<Buffer> {
+/** Exactly `length` bytes, or with 0 whatever comes first; what comes after them stays in the socket. */
+function read(socket: Socket, length = 0): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    socket.once("data", resolve);
-    socket.once("error", reject);
-    socket.once("close", () => reject(new ProbeError("ECONNRESET", "closed")));
+    const settle = (done: () => void): void => {
+      socket.off("readable", attempt);
+      socket.off("error", failed);
+      socket.off("close", closed);
+      done();
+    };
+    const attempt = (): void => {
+      const chunk = (length === 0 ? socket.read() : socket.read(length)) as Buffer | null;
+      if (chunk !== null) settle(() => resolve(chunk));
+    };
+    const failed = (error: Error): void => settle(() => reject(error));
+    const closed = (): void => failed(new ProbeError("ECONNRESET", "closed"));
+    socket.on("readable", attempt);
+    socket.on("error", failed);
+    socket.on("close", closed);
+    attempt();
   });
 }
 
@@ -72,15 +86,15 @@ async function dial(host: string, port: number): Promise<Socket> {
   await opened(socket);
   const name = Buffer.from(user);
   socket.write(user === "" ? Buffer.from([5, 1, 0]) : Buffer.from([5, 1, 2]));
-  await next(socket);
+  await read(socket, 2);
   if (user !== "") {
     socket.write(Buffer.concat([Buffer.from([1, name.length]), name, Buffer.from([0])]));
-    await next(socket);
+    await read(socket, 2);
   }
   const target = Buffer.from(host);
   const head = Buffer.from([5, 1, 0, 3, target.length]);
   socket.write(Buffer.concat([head, target, Buffer.from([port >> 8, port & 255])]));
-  const reply = await next(socket);
+  const reply = await read(socket, 10);
   if (reply[1] !== 0) {
     socket.destroy();
     throw new ProbeError(socksErrors[reply[1]!] ?? "EPROXY", `refused by the gateway (code ${reply[1]})`);
@@ -105,7 +119,7 @@ async function once(order: Order): Promise<Answer> {
       const at = text.indexOf("\r\n\r\n");
       return { text: at < 0 ? text : text.slice(at + 4) };
     }
-    collected.push(await next(socket));
+    collected.push(await read(socket));
     return { text: Buffer.concat(collected).toString("utf8") };
   } finally {
     socket.destroy();

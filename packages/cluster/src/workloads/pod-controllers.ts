@@ -1,15 +1,20 @@
+import type { Informer } from "@portolan/client";
 import {
   type DaemonSet,
   type Job,
+  type KubernetesObject,
   type LabelSelector,
   type Node,
+  type Pod,
   type ReplicaSet,
   resources,
   type StatefulSet,
 } from "@portolan/core";
+import { keepRevisions, revisionInformer, revisionTemplates } from "./controller-revisions.ts";
 import { planDaemonSet } from "./daemon-set.ts";
 import { jobLabels, planJob } from "./job.ts";
 import { availableIn, isPodActive, isPodReady } from "./pod-state.ts";
+import { CONTROLLER_REVISION_HASH_LABEL } from "./pod-template.ts";
 import { planReplicaSet, replicaSetStatus } from "./replica-set.ts";
 import { planStatefulSet } from "./stateful-set.ts";
 import { createPodController, type WorkloadController, type WorkloadControllerOptions } from "./workload-controller.ts";
@@ -41,6 +46,7 @@ export function createReplicaSetController(options: WorkloadControllerOptions): 
 
 /** Keeps the ordered pods of each StatefulSet. */
 export function createStatefulSetController(options: WorkloadControllerOptions): WorkloadController {
+  const revisions = revisionInformer(options.informers);
   const text = (verb: string, name?: string, set?: string): string =>
     `${verb} Pod ${name} in StatefulSet ${set} successful`;
   return createPodController<StatefulSet>(
@@ -48,25 +54,41 @@ export function createStatefulSetController(options: WorkloadControllerOptions):
       name: "statefulset",
       type: resources.statefulSets,
       selector: (set) => set.spec?.selector,
-      plan: planStatefulSet,
+      prepare: (set, pods) => keepRevisions(options.api, revisions, set, resources.statefulSets, usedBy(pods, set)),
+      plan: (set, pods, now) => planStatefulSet(set, pods, now, revisionTemplates(revisions, set)),
       createdMessage: (set, pod) => text("create", pod.metadata.name, set.metadata.name),
       deletedMessage: (set, pod) => text("delete", pod.metadata.name, set.metadata.name),
     },
-    options,
+    { ...options, alsoSynced: [revisions as unknown as Informer<KubernetesObject>] },
   );
+}
+
+/** Tells revisions that pods still have, and the one a StatefulSet rolls out from. */
+function usedBy(pods: readonly Pod[], owner: StatefulSet | DaemonSet): (hash: string) => boolean {
+  const hashes = new Set(pods.map((pod) => hashOf(pod.metadata.labels?.[CONTROLLER_REVISION_HASH_LABEL] ?? "")));
+  const current = (owner.status as StatefulSet["status"])?.currentRevision;
+  if (current !== undefined) hashes.add(hashOf(current));
+  return (hash) => hashes.has(hash);
+}
+
+/** StatefulSets label pods with the revision's name, DaemonSets with its hash; hashes have no dash. */
+function hashOf(revision: string): string {
+  return revision.slice(revision.lastIndexOf("-") + 1);
 }
 
 /** Keeps one pod of each DaemonSet on every node that it fits. */
 export function createDaemonSetController(options: WorkloadControllerOptions): WorkloadController {
   const nodes = options.informers.informer<Node>(resources.nodes);
+  const revisions = revisionInformer(options.informers);
   return createPodController<DaemonSet>(
     {
       name: "daemonset",
       type: resources.daemonSets,
       selector: (set) => set.spec?.selector,
+      prepare: (set, pods) => keepRevisions(options.api, revisions, set, resources.daemonSets, usedBy(pods, set)),
       plan: (set, pods, now) => planDaemonSet(set, nodes.lister.list(), pods, now),
     },
-    { ...options, enqueueAllOn: [nodes] },
+    { ...options, enqueueAllOn: [nodes], alsoSynced: [revisions as unknown as Informer<KubernetesObject>] },
   );
 }
 

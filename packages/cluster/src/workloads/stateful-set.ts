@@ -1,4 +1,4 @@
-import { type Pod, resources, type StatefulSet } from "@portolan/core";
+import { type Pod, type PodTemplateSpec, resources, type StatefulSet } from "@portolan/core";
 import { availableIn, isPodAvailable, isPodReady, isTerminating } from "./pod-state.ts";
 import { CONTROLLER_REVISION_HASH_LABEL, podFromTemplate, podTemplateHash } from "./pod-template.ts";
 
@@ -24,9 +24,9 @@ export function statefulSetRevision(set: StatefulSet): string {
   return `${set.metadata.name}-${podTemplateHash(set.spec?.template ?? {}, set.status?.collisionCount)}`;
 }
 
-function statefulSetPod(set: StatefulSet, ordinal: number, revision: string): Pod {
+function statefulSetPod(set: StatefulSet, ordinal: number, revision: string, template: PodTemplateSpec): Pod {
   const name = `${set.metadata.name}-${ordinal}`;
-  const pod = podFromTemplate(set.spec?.template ?? {}, set, resources.statefulSets, {
+  const pod = podFromTemplate(template, set, resources.statefulSets, {
     name,
     labels: {
       "statefulset.kubernetes.io/pod-name": name,
@@ -43,11 +43,15 @@ function statefulSetPod(set: StatefulSet, ordinal: number, revision: string): Po
 /**
  * One pass over a StatefulSet (pkg/controller/statefulset): pods `name-0` … in order, each only when the ones before it are ready
  * (unless `podManagementPolicy` is Parallel), surplus ones away from the highest, then the update from the highest
- * ordinal down to `partition`. `pods` are those the StatefulSet controls.
- *
- * Old templates are not kept: a pod below the partition that dies comes back with the new template.
+ * ordinal down to `partition`. `pods` are those the StatefulSet controls; `templates` are those of its revisions by hash, so that a
+ * pod that has not been updated yet comes back as it was.
  */
-export function planStatefulSet(set: StatefulSet, pods: readonly Pod[], now: number): StatefulSetPlan {
+export function planStatefulSet(
+  set: StatefulSet,
+  pods: readonly Pod[],
+  now: number,
+  templates: ReadonlyMap<string, PodTemplateSpec> = new Map(),
+): StatefulSetPlan {
   const spec = set.spec;
   const start = spec?.ordinals?.start ?? 0;
   const replicas = spec?.replicas ?? 1;
@@ -65,11 +69,22 @@ export function planStatefulSet(set: StatefulSet, pods: readonly Pod[], now: num
   surplus.sort((a, b) => b.ordinal - a.ordinal);
   const create: Pod[] = [];
   const remove: Pod[] = [];
+  const rolling = spec?.updateStrategy?.rollingUpdate?.partition;
+  const current = set.status?.currentRevision ?? revision;
+  const currentTemplate = templates.get(current.slice(current.lastIndexOf("-") + 1));
+  const podAt = (index: number): Pod => {
+    // Below the partition, and where the rollout has not come yet, the revision that the set comes from is kept.
+    const keeps = index < (rolling ?? set.status?.currentReplicas ?? 0);
+    if (current === revision || !keeps || currentTemplate === undefined) {
+      return statefulSetPod(set, start + index, revision, spec?.template ?? {});
+    }
+    return statefulSetPod(set, start + index, current, currentTemplate);
+  };
   const done = (): StatefulSetPlan => finish(set, pods, revision, now, create, remove);
   if (isTerminating(set)) return done();
 
   for (const [index, pod] of wanted.entries()) {
-    if (pod === undefined) create.push(statefulSetPod(set, start + index, revision));
+    if (pod === undefined) create.push(podAt(index));
     else if ((pod.status?.phase === "Failed" || pod.status?.phase === "Succeeded") && !isTerminating(pod)) {
       remove.push(pod);
     } else if (!isTerminating(pod) && isPodAvailable(pod, minReadySeconds, now)) continue;

@@ -95,6 +95,8 @@ export interface PodWorkload<T extends KubernetesObject> {
   readonly type: ResourceType;
   selector(object: T): LabelSelector | undefined;
   plan(object: T, pods: readonly Pod[], now: number): PodPlan;
+  /** Done before the plan of an object that is not being deleted. */
+  prepare?(object: T, pods: readonly Pod[]): Promise<void>;
   /** Status when making or deleting pods failed; `plan`'s when absent. */
   failed?(object: T, pods: readonly Pod[], now: number, failure: PodFailure): object;
   createdMessage?(object: T, pod: Pod): string;
@@ -144,7 +146,11 @@ const message = (error: unknown): string => (error instanceof Error ? error.mess
  */
 export function createPodController<T extends Statused>(
   workload: PodWorkload<T>,
-  options: WorkloadControllerOptions & { readonly enqueueAllOn?: readonly Informer<KubernetesObject>[] },
+  options: WorkloadControllerOptions & {
+    readonly enqueueAllOn?: readonly Informer<KubernetesObject>[];
+    /** Further informers that must have synced before the first plan. */
+    readonly alsoSynced?: readonly Informer<KubernetesObject>[];
+  },
 ): WorkloadController {
   const { api, informers, clock = systemClock, events } = options;
   const { type } = workload;
@@ -270,6 +276,7 @@ export function createPodController<T extends Statused>(
     const object = objects.lister.get(namespace, name);
     if (object === undefined) return {};
     const owned = await claim(object, signal);
+    if (!isTerminating(object)) await workload.prepare?.(object, owned);
     const plan = workload.plan(object, owned, clock.now());
     if (plan.expired === true) {
       await api
@@ -310,7 +317,8 @@ export function createPodController<T extends Statused>(
     name: workload.name,
     async run(signal) {
       informers.start(signal);
-      await Promise.all([objects, pods].map((informer) => informer.synced(signal))).catch(() => undefined);
+      const needed = [objects, pods, ...(options.alsoSynced ?? []), ...(options.enqueueAllOn ?? [])];
+      await Promise.all(needed.map((informer) => informer.synced(signal))).catch(() => undefined);
       await runController({
         name: workload.name,
         queue,

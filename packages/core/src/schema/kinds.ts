@@ -17,7 +17,7 @@ import { ingress, ingressClass, ipAddress, networkPolicy, serviceCIDR } from "./
 import { binding, pod } from "./pod.ts";
 import type { Schema } from "./schema.ts";
 import { endpoints, service } from "./service.ts";
-import { daemonSet, deployment, job, replicaSet, scale, statefulSet } from "./workload.ts";
+import { controllerRevision, daemonSet, deployment, job, replicaSet, scale, statefulSet } from "./workload.ts";
 
 /** A schema with the kind it describes. */
 export interface KindSchema {
@@ -42,6 +42,7 @@ const kinds: readonly KindSchema[] = [
   { apiVersion: "meta.k8s.io/v1", kind: "DeleteOptions", schema: deleteOptions },
   { apiVersion: "v1", kind: "Status", schema: status },
   { apiVersion: "apiextensions.k8s.io/v1", kind: "CustomResourceDefinition", schema: customResourceDefinition },
+  { apiVersion: "apps/v1", kind: "ControllerRevision", schema: controllerRevision },
   { apiVersion: "apps/v1", kind: "DaemonSet", schema: daemonSet },
   { apiVersion: "apps/v1", kind: "Deployment", schema: deployment },
   { apiVersion: "apps/v1", kind: "ReplicaSet", schema: replicaSet },

@@ -1,5 +1,6 @@
 import { kind, labelSelector } from "./meta.ts";
 import {
+  anything,
   boolean,
   type Fields,
   int32,
@@ -124,6 +125,15 @@ const replicaSetStatus = object(
     terminatingReplicas: pointer(int32(7, "Pods that terminate.")),
   }),
   { required: ["replicas"] },
+);
+
+export const controllerRevision: Schema = kind(
+  `${apps}ControllerRevision`,
+  "ControllerRevision keeps a past or present state of a workload, for rollouts and their undoing.",
+  () => ({
+    data: anything(2, "The state, as a patch that brings it back.", "io.k8s.apimachinery.pkg.runtime.RawExtension"),
+    revision: int64(3, "Number of the revision; the present state has the highest."),
+  }),
 );
 
 export const replicaSet: Schema = kind(`${apps}ReplicaSet`, "ReplicaSet keeps a number of equal Pods running.", () => ({
