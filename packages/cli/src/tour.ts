@@ -168,7 +168,8 @@ export function tourRow(result: TourResult): string[] {
   if (activity !== undefined && activity.connections > 0) did.push(`DNAT ${activity.connections}`);
   if (activity !== undefined && activity.masqueraded > 0) did.push(`SNAT ${activity.masqueraded}`);
   if (activity !== undefined && activity.affinityHits > 0) did.push(`affinity hit ${activity.affinityHits}`);
-  if (did.length === 0) did.push(stop.kind === "dns" ? "answered by DNS" : "direct to the pod");
+  if (result.type === "ExternalName") did.push("CNAME to another name");
+  else if (did.length === 0) did.push(stop.kind === "dns" ? "answered by DNS" : "direct to the pod");
   const answered = [...result.answered]
     .sort()
     .map(([name, count]) => (stop.kind === "dns" ? name : `${name} ×${count}`));

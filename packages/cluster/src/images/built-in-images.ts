@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
 import type { ImageEntry, ImageProgram, ProgramContext } from "./image-table.ts";
 import { findExecutable, programFile } from "./program-file.ts";
 
@@ -91,7 +92,8 @@ function curl(): ImageProgram {
 
 function dnsServer(): ImageProgram {
   // The server is a package of its own; its program is found where that package is installed.
-  const main = createRequire(import.meta.url).resolve("@portolan/dns/main");
+  const manifest = createRequire(import.meta.url).resolve("@portolan/dns/package.json");
+  const main = join(dirname(manifest), "dist", "main.js");
   return { entrypoint: [process.execPath, "--max-old-space-size=64", main], ports: [53], podEnvironment };
 }
 
