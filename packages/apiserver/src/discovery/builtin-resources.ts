@@ -175,7 +175,7 @@ const extension: Options = { namespaced: false, categories: ["api-extensions"] }
 const cluster: Options = { namespaced: false };
 
 /**
- * Kinds that are kept as they come, without a schema and without rules: manifests of whole applications have them beside their
+ * Kinds that are kept as they come, known in outline and without rules: manifests of whole applications have them beside their
  * Services, and `kubectl get all` asks for some.
  */
 const storedResources: readonly ResourceDefinition[] = [
@@ -332,6 +332,6 @@ const storedResources: readonly ResourceDefinition[] = [
  * their singular and short names, categories, verbs and subresources.
  *
  * `selfsubjectaccessreviews` and the other reviews are create-only. Endpoints and the two `events` are served side by side, as
- * the real server does. Kinds of storage, admission, access control and the like have neither a schema nor rules here.
+ * the real server does. Kinds of storage, admission, access control and the like are known in outline and have no rules here.
  */
 export const builtinResources: readonly ResourceDefinition[] = [...modelledResources, ...storedResources];

@@ -249,7 +249,14 @@ function decodeField(
 
 function schemaFor(apiVersion: string, kind: string): Schema | undefined {
   // Options of a deletion come in the version of the object that is deleted.
-  return schemaOf(apiVersion, kind) ?? (kind === "DeleteOptions" ? schemaOf("v1", kind) : undefined);
+  const schema = schemaOf(apiVersion, kind) ?? (kind === "DeleteOptions" ? schemaOf("v1", kind) : undefined);
+  const isOutlined = Object.values(schema?.properties ?? {}).some(
+    (field) => field.type === "any" && field.protobuf === undefined,
+  );
+  if (isOutlined) {
+    throw new ProtobufError("PROTOBUF_UNSUPPORTED", "envelope", `${kind} is known in outline alone; use JSON for it`);
+  }
+  return schema;
 }
 
 /** A list of a kind: 1 metadata, 2 items. */

@@ -14,9 +14,11 @@ import { configMap, event, eventsEvent, namespace, node, secret, serviceAccount 
 import { endpointSlice } from "./discovery.ts";
 import { deleteOptions, status } from "./meta.ts";
 import { ingress, ingressClass, ipAddress, networkPolicy, serviceCIDR } from "./networking.ts";
+import { outlinedKinds } from "./outline.ts";
 import { binding, pod } from "./pod.ts";
 import type { Schema } from "./schema.ts";
 import { endpoints, service } from "./service.ts";
+import { persistentVolumeClaim } from "./volume.ts";
 import { controllerRevision, daemonSet, deployment, job, replicaSet, scale, statefulSet } from "./workload.ts";
 
 /** A schema with the kind it describes. */
@@ -34,6 +36,7 @@ const kinds: readonly KindSchema[] = [
   { apiVersion: "v1", kind: "Event", schema: event },
   { apiVersion: "v1", kind: "Namespace", schema: namespace },
   { apiVersion: "v1", kind: "Node", schema: node },
+  { apiVersion: "v1", kind: "PersistentVolumeClaim", schema: persistentVolumeClaim },
   { apiVersion: "v1", kind: "Pod", schema: pod },
   { apiVersion: "v1", kind: "Secret", schema: secret },
   { apiVersion: "v1", kind: "Service", schema: service },
@@ -65,12 +68,14 @@ const kinds: readonly KindSchema[] = [
   { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", schema: networkPolicy },
   { apiVersion: "networking.k8s.io/v1", kind: "ServiceCIDR", schema: serviceCIDR },
   { apiVersion: "policy/v1", kind: "Eviction", schema: eviction },
+  ...outlinedKinds,
 ];
 
 let byKind: Map<string, Schema> | undefined;
 
 /**
- * Schema of a kind, with all fields of v1.36; `undefined` for kinds that Portolan does not know.
+ * Schema of a kind, with all fields of v1.36; of kinds that nothing here acts upon (storage, access control, admission, …) the
+ * top-level fields alone. `undefined` for kinds that Portolan does not know.
  *
  * Fields are built when somebody first looks into them, and then shared by all.
  *
