@@ -1,9 +1,38 @@
-import type { Area } from "../area.ts";
+import type { Area, CaseFile, CaseResult } from "../area.ts";
+import { endpointRunners } from "../control-plane/endpoint-vectors.ts";
+import { serviceRunners } from "../control-plane/service-vectors.ts";
+import { notImplemented, type Vector, type VectorRunner } from "../control-plane/vector.ts";
 
-/** Not available yet: says so for every file instead of passing or failing cases. */
+const runners: Readonly<Record<string, VectorRunner>> = { ...serviceRunners, ...endpointRunners };
+
+function vectorsOf(file: CaseFile): readonly Vector[] {
+  const document = JSON.parse(file.text) as { readonly vectors?: readonly Vector[] };
+  if (!Array.isArray(document.vectors)) throw new Error(`${file.path}: no list "vectors"`);
+  return document.vectors;
+}
+
+function run(vector: Vector): CaseResult {
+  let difference: string | undefined;
+  try {
+    const runner = Object.hasOwn(runners, vector.area) ? runners[vector.area]! : notImplemented;
+    difference = runner(vector);
+  } catch (error) {
+    difference = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  }
+  return difference === undefined
+    ? { id: vector.id, outcome: "passed" }
+    : { id: vector.id, outcome: "failed", difference: `${vector.area}: ${difference}` };
+}
+
+/**
+ * Acceptance vectors of the control plane. Vectors of pure decisions call the function that decides; requests on Services go through
+ * the steps of a server in their order, with a plain allocator. What no function decides yet fails as not implemented.
+ */
 export const area: Area = {
   name: "control-plane",
-  async *run() {
-    throw new Error("area control-plane cannot be run yet");
+  async *run(files, only) {
+    for (const file of files) {
+      for (const vector of vectorsOf(file)) if (only(vector.id)) yield run(vector);
+    }
   },
 };

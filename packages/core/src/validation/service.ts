@@ -336,38 +336,53 @@ function checkService(root: FieldCursor, old: unknown, gates: ValidationGates): 
   checkTrafficPolicies(spec);
 }
 
-function checkClusterIPTransition(spec: FieldCursor, oldSpec: unknown): void {
-  if (spec.at("type").text() === "ExternalName" || fieldOf(oldSpec, "type") === "ExternalName") return;
-  if (isHeadless(spec.value) && isHeadless(oldSpec)) return;
-  checkOrderedTransition(spec, oldSpec, "clusterIPs", "primary clusterIP can not be unset", "clusterIP");
-  checkOrderedTransition(spec, oldSpec, "ipFamilies", "primary ipFamily can not be unset", "ipFamily");
-}
-
-/** The first entry of both lists is immutable; the second may be added, and released by saying `SingleStack`. */
-function checkOrderedTransition(
-  spec: FieldCursor,
-  oldSpec: unknown,
-  field: "clusterIPs" | "ipFamilies",
-  unset: string,
-  noun: string,
-): void {
-  const list = spec.at(field);
-  const items = list.items();
-  const old = listOf(fieldOf(oldSpec, field));
-  const value = listOf(list.value);
-  const changed = (index: number) => items[index]!.invalid("may not change once set", value);
-  if (items.length === old.length) {
-    for (const [index, item] of items.entries()) if (item.value !== old[index]) changed(index);
-    return;
-  }
-  if (items.length === 0) {
-    list.as(`${list.path}[0]`).invalid(unset, list.value ?? null);
-    return;
-  }
-  if (old.length > 0 && items[0]!.value !== old[0]) changed(0);
-  if (items.length < old.length && items.length === 1 && spec.at("ipFamilyPolicy").value !== "SingleStack") {
+function checkRelease(spec: FieldCursor, noun: string): void {
+  if (spec.at("ipFamilyPolicy").value !== "SingleStack") {
     spec.at("ipFamilyPolicy").invalid(`must be set to 'SingleStack' when releasing the secondary ${noun}`);
   }
+}
+
+/** The first cluster IP is immutable; the second may be added, and released by saying `SingleStack`. */
+function checkClusterIPTransition(spec: FieldCursor, oldSpec: unknown): void {
+  if (isHeadless(spec.value) && isHeadless(oldSpec)) return;
+  const list = spec.at("clusterIPs");
+  const items = list.items();
+  const old = listOf(fieldOf(oldSpec, "clusterIPs"));
+  const primary = list.as(`${list.path}[0]`);
+  if (items.length === old.length) {
+    for (const [index, item] of items.entries()) {
+      if (item.value !== old[index]) item.invalid("may not change once set", list.value);
+    }
+  } else if (items.length === 0) {
+    primary.invalid("primary clusterIP can not be unset", list.value ?? null);
+  } else {
+    if (old.length > 0 && items[0]!.value !== old[0]) primary.invalid("may not change once set");
+    if (items.length < old.length && items.length === 1) checkRelease(spec, "clusterIP");
+  }
+}
+
+/** The same for families, unless the Service is headless. Values and places of the errors are Kubernetes' own. */
+function checkIPFamilyTransition(spec: FieldCursor, oldSpec: unknown): void {
+  if (isHeadless(spec.value) || isHeadless(oldSpec)) return;
+  const list = spec.at("ipFamilies");
+  const items = list.items();
+  const old = listOf(fieldOf(oldSpec, "ipFamilies"));
+  const primary = list.as(`${list.path}[0]`);
+  const clusterIPs = spec.at("clusterIPs");
+  const addresses = clusterIPs.value ?? null;
+  if (items.length === old.length) {
+    for (const [index, item] of items.entries()) {
+      if (item.value !== old[index]) primary.invalid("may not change once set");
+    }
+    return;
+  }
+  if (items.length < old.length && clusterIPs.length === 0) {
+    primary.invalid("primary ipFamily can not be unset", list.value ?? null);
+  }
+  if (items.length > 0 && old.length > 0 && items[0]!.value !== old[0]) {
+    primary.invalid("may not change once set", addresses);
+  }
+  if (items.length < old.length && items.length === 1) checkRelease(spec, "ipFamily");
 }
 
 /**
@@ -388,7 +403,10 @@ export function validateServiceUpdate(service: Service, old: Service, gates: Val
   checkObjectMetaUpdate(root.at("metadata"), fieldOf(old, "metadata"));
   const spec = root.at("spec");
   const oldSpec = objectOf(fieldOf(old, "spec"));
-  checkClusterIPTransition(spec, oldSpec);
+  if (spec.at("type").text() !== "ExternalName" && oldSpec.type !== "ExternalName") {
+    checkClusterIPTransition(spec, oldSpec);
+    checkIPFamilyTransition(spec, oldSpec);
+  }
   checkLoadBalancerClass(spec, oldSpec);
   const healthCheckNodePort = spec.at("healthCheckNodePort");
   if (needsHealthCheck(spec.value) && needsHealthCheck(oldSpec)) {

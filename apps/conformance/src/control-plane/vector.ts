@@ -1,0 +1,15 @@
+/** One acceptance vector. `input` and `expected` differ by area. */
+export interface Vector {
+  readonly id: string;
+  readonly area: string;
+  // biome-ignore lint/suspicious/noExplicitAny: the shape is the area's own; a wrong one shows as a failed case.
+  readonly input: any;
+  // biome-ignore lint/suspicious/noExplicitAny: as above.
+  readonly expected: any;
+}
+
+/** Decides one vector: what differs, or `undefined` when nothing does. May throw; that is a difference too. */
+export type VectorRunner = (vector: Vector) => string | undefined;
+
+/** Runs a vector whose deciding code is no pure function of these packages. */
+export const notImplemented: VectorRunner = () => "not implemented";
