@@ -27,6 +27,11 @@ function escaped(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 }
 
+/** The address of the Service `kubernetes`, and what a dry run shows in place of an allocated one. */
+function isFixed(address: string): boolean {
+  return address === "10.96.0.1" || address === "10.96.0.0";
+}
+
 /** Numbers of Service node ports, which stand alone in texts. */
 const nodePort = /(?<![\w.:/-]|\d)(3[0-2]\d{3})(?![\w.-])|(?<=\d:)(3[0-2]\d{3})(?=\/)/g;
 
@@ -52,12 +57,15 @@ export function normaliseValues(text: string, surroundings: Surroundings): strin
     .replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, "<ts>")
     .replace(/\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}/g, "<date>")
     .replace(/(resourceVersion"?: ?"?)\d+/g, "$1<rv>")
-    .replace(/fd00:10:244:[0-9a-f:]+/g, (address) => (isOwn(address) ? address : token("podIP6", address)))
+    .replace(/fd00:10:244:[0-9a-f:]+(?=:\/)|fd00:10:244:[0-9a-f:]+/g, (address) =>
+      isOwn(address) ? address : token("podIP6", address),
+    )
     .replace(/\b10\.244\.\d+\.\d+\b(?!\/)/g, (address) => (isOwn(address) ? address : token("podIP", address)))
     .replace(/fd00:10:96:[0-9a-f:]+(?!\/)/g, (address) => (isOwn(address) ? address : token("cip6", address)))
     .replace(/\b10\.96\.\d+\.\d+\b(?!\/)/g, (address) =>
-      isOwn(address) || address === "10.96.0.1" ? address : token("cip4", address),
+      isOwn(address) || isFixed(address) ? address : token("cip4", address),
     )
+    .replace(/(?<=[nN]odePort"?: ?)\d+/g, (port) => (isOwn(port) ? port : token("nodePort", port)))
     .replace(nodePort, (port) => (isOwn(port) || Number(port) > 32767 ? port : token("nodePort", port)))
     .replace(/\bnode\d\b/g, (node) => (isOwn(node) ? node : "<node>"));
   return result;
@@ -79,9 +87,11 @@ export function normaliseOutput(text: string, surroundings: Surroundings): strin
 
 /** Placeholders of a recording become what {@link normaliseValues} writes; their number stands for the raw value. */
 function expectedTokens(text: string): string {
-  return text.replace(/<(uid|rv|cip4|cip6|nodePort|podIP|podIP6):(\d+)>/g, (_, kind: string, number: string) =>
-    token(kind, number),
-  );
+  return text
+    .replace(/<rv:\d+>/g, "<rv>")
+    .replace(/<(uid|cip4|cip6|nodePort|podIP|podIP6):(\d+)>/g, (_, kind: string, number: string) =>
+      token(kind, number),
+    );
 }
 
 /** Lists of pod addresses have no order of their own; placeholders in a recording are sorted. */

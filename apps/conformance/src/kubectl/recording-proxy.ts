@@ -5,7 +5,6 @@ import {
   type IncomingMessage,
   type ServerResponse,
 } from "node:http";
-import { request as httpsRequest, type RequestOptions } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 
@@ -19,12 +18,10 @@ export interface RecordedRequest {
   status: number;
 }
 
-/** Where requests go, and as whom. */
+/** Where requests go. */
 export interface Upstream {
-  readonly url: string;
-  /** Headers that authenticate, such as a bearer token. */
-  readonly headers?: Readonly<Record<string, string>> | undefined;
-  readonly tls?: Pick<RequestOptions, "ca" | "cert" | "key"> | undefined;
+  /** A UNIX socket with HTTP; whoever can open it is administrator. */
+  readonly socketPath: string;
 }
 
 /** A plain-text HTTP server on loopback that passes everything on and remembers it. */
@@ -38,18 +35,14 @@ export interface RecordingProxy {
 /** Starts a proxy on a free port of 127.0.0.1. WebSocket and SPDY upgrades pass through. */
 export async function createRecordingProxy(upstream: Upstream): Promise<RecordingProxy> {
   let requests: RecordedRequest[] = [];
-  const target = new URL(upstream.url);
-  const send = target.protocol === "https:" ? httpsRequest : httpRequest;
 
   function forward(incoming: IncomingMessage, body: Uint8Array | undefined): ReturnType<typeof httpRequest> {
     const { host: _, authorization: __, "transfer-encoding": ___, ...headers } = incoming.headers;
-    return send({
-      ...upstream.tls,
-      hostname: target.hostname,
-      port: target.port,
+    return httpRequest({
+      socketPath: upstream.socketPath,
       method: incoming.method ?? "GET",
       path: incoming.url ?? "/",
-      headers: { ...headers, ...upstream.headers, ...(body === undefined ? {} : { "content-length": body.length }) },
+      headers: { ...headers, host: "localhost", ...(body === undefined ? {} : { "content-length": body.length }) },
     });
   }
 
