@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /**
  * The server as a process: `node dist/main.js --api-socket PATH | --kubeconfig PATH --listen 0.0.0.0:53 --domain cluster.local
  * [--corefile FILE] [--upstream HOST:PORT]…`. Prints one line when it answers and knows the cluster, ends on SIGTERM.

@@ -237,9 +237,11 @@ export function createMessageEncoder(): MessageEncoder {
   function writeName(name: Uint8Array, start: number, end: number, compress: boolean): void {
     ensure(end - start);
     let index = start;
+    // A name cannot be pointed at before it is written completely.
+    const known = targetCount;
     while (name[index]! > 0) {
       if (compress) {
-        for (let entry = 0; entry < targetCount; entry++) {
+        for (let entry = 0; entry < known; entry++) {
           if (!matches(targets[entry]!, name, index, end)) continue;
           buffer[at++] = 0xc0 | (targets[entry]! >>> 8);
           buffer[at++] = targets[entry]! & 0xff;

@@ -111,6 +111,9 @@ export function nameFromText(text: string, origin?: DomainName): DomainName {
   return nameFromLabels(labels);
 }
 
+/** Characters that mean something else in master files when they stand alone. */
+const special = '.\\"();@$';
+
 /** Presentation form with a final dot; octets outside printable ASCII become `\DDD`, so the text is safe to log. */
 export function nameToText(name: DomainName): string {
   if (name.length <= 1) return ".";
@@ -120,8 +123,9 @@ export function nameToText(name: DomainName): string {
     const end = at + 1 + name[at]!;
     for (at += 1; at < end; at++) {
       const octet = name[at]!;
-      if (octet === 0x2e || octet === 0x5c) text += `\\${String.fromCharCode(octet)}`;
-      else if (octet > 0x20 && octet < 0x7f) text += String.fromCharCode(octet);
+      const character = String.fromCharCode(octet);
+      if (special.includes(character)) text += `\\${character}`;
+      else if (octet > 0x20 && octet < 0x7f) text += character;
       else text += `\\${String(octet).padStart(3, "0")}`;
     }
     text += ".";

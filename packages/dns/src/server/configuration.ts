@@ -65,6 +65,7 @@ export interface ServerBlockConfiguration {
   readonly loop: boolean;
   readonly loadbalance: boolean;
   readonly any: boolean;
+  readonly autopath: boolean;
   readonly udpPayloadSize?: number;
   readonly chaos?: { readonly version: string; readonly authors: readonly string[] };
   /** Clients that may fetch whole zones; `*` for all. */
@@ -191,6 +192,7 @@ export function readServerConfiguration(text: string, options: CorefileOptions =
     }
 
     const seen = new Set<string>();
+    let external: ClusterZoneOptions["external"];
     const block: { -readonly [Key in keyof ServerBlockConfiguration]: ServerBlockConfiguration[Key] } = {
       origins,
       port: port ?? 53,
@@ -201,6 +203,7 @@ export function readServerConfiguration(text: string, options: CorefileOptions =
       loop: false,
       loadbalance: false,
       any: false,
+      autopath: false,
       acl: [],
     };
     for (const directive of directives) {
@@ -229,6 +232,22 @@ export function readServerConfiguration(text: string, options: CorefileOptions =
           none(directive);
           block.any = true;
           break;
+        case "autopath":
+          if (words.at(-1) !== "@kubernetes") throw wrong(directive, "only the search list of @kubernetes is known");
+          block.autopath = true;
+          break;
+        case "k8s_external": {
+          if (words.length === 0) throw wrong(directive, "takes at least one zone");
+          let headless = false;
+          let ttl = 5;
+          for (const property of body) {
+            if (property.name === "headless") headless = true;
+            else if (property.name === "ttl") ttl = numberOf(property, one(property), 0, 3600);
+            else throw unknown(directive, property);
+          }
+          external = { zones: words, headless, ttl };
+          break;
+        }
         case "loadbalance":
           if (words.length > 0 && words[0] !== "round_robin")
             throw wrong(directive, `policy "${words[0]}" is not supported; round_robin is`);
@@ -323,6 +342,13 @@ export function readServerConfiguration(text: string, options: CorefileOptions =
           throw new CorefileError("unknown-directive", file, directive.line, `unknown directive "${name}"`);
       }
     }
+    if (external !== undefined) {
+      if (block.kubernetes === undefined)
+        throw new CorefileError("argument", file, line, "k8s_external needs kubernetes in the same block");
+      block.kubernetes = { ...block.kubernetes, zone: { ...block.kubernetes.zone, external } };
+    }
+    if (block.autopath && block.kubernetes?.zone.podMode !== "verified")
+      throw new CorefileError("argument", file, line, "autopath needs kubernetes with pods verified in the same block");
     return block;
 
     function readCache(directive: CorefileDirective): Omit<AnswerCacheOptions, "now"> {

@@ -3,30 +3,22 @@ import { readFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { performance } from "node:perf_hooks";
 import type { KubernetesApi } from "@portolan/client";
-import { canonicalAddress, parseAddress, parsePrefix, prefixContains } from "@portolan/net";
-import { equalNames, nameFromLabels, nameFromText } from "../message/name.ts";
-import { recordTypeFromName, recordTypes } from "../message/record-type.ts";
-import { type ClusterZone, createClusterZone } from "../zone/cluster-zone.ts";
-import { createAnswerCache } from "./answer-cache.ts";
+import { canonicalAddress } from "@portolan/net";
+import { type DomainName, equalNames, labelsOf, nameFromLabels, nameFromText } from "../message/name.ts";
+import { recordTypes } from "../message/record-type.ts";
+import type { ClusterZone } from "../zone/cluster-zone.ts";
+import type { AnswerCache } from "./answer-cache.ts";
+import { type Assembly, assembleBlocks } from "./assembly.ts";
 import {
-  type AccessRule,
   endpointFromText,
-  type ForwardConfiguration,
   type HttpEndpoint,
   readServerConfiguration,
   type ServerBlockConfiguration,
   type UpstreamAddress,
 } from "./configuration.ts";
-import { createForwarder, type Forwarder } from "./forwarder.ts";
 import { type OpenHttpEndpoint, openHttpEndpoint } from "./http-endpoint.ts";
 import { type Listener, type ListenerLimits, listenTcp, listenUdp } from "./listener.ts";
-import {
-  type Admission,
-  createQueryHandler,
-  type HandlerBlock,
-  type QueryHandler,
-  type QueryReport,
-} from "./query-handler.ts";
+import type { Admission, QueryHandler, QueryReport } from "./query-handler.ts";
 import type { Resolver } from "./resolver.ts";
 import { createServerMetrics } from "./server-metrics.ts";
 import { createSocketUpstream } from "./upstream-socket.ts";
@@ -114,8 +106,7 @@ export class DnsServerError extends Error {
 
 const version = "0.1.0";
 
-interface Assembly {
-  readonly handler: QueryHandler;
+interface Instance extends Omit<Assembly, "zone"> {
   readonly zone: ClusterZone;
   readonly watch: ZoneWatch | undefined;
   readonly startupTimeout: number;
@@ -148,27 +139,6 @@ function nameserversOf(path: string): UpstreamAddress[] {
   }));
 }
 
-function accessOf(rules: readonly AccessRule[]): HandlerBlock["access"] {
-  if (rules.length === 0) return undefined;
-  const compiled = rules.map((rule) => ({
-    action: rule.action,
-    types: new Set(rule.types.map((type) => recordTypeFromName(type) ?? -1)),
-    networks: rule.networks.map(
-      (network) => parsePrefix(network.includes("/") ? network : `${network}/${network.includes(":") ? 128 : 32}`)!,
-    ),
-  }));
-  return (address, type) => {
-    const parsed = parseAddress(address);
-    for (const { action, types, networks } of compiled) {
-      if (types.size > 0 && !types.has(type)) continue;
-      if (networks.length > 0 && !(parsed !== undefined && networks.some((network) => prefixContains(network, parsed))))
-        continue;
-      return action;
-    }
-    return "allow";
-  };
-}
-
 /** Starts a DNS server for a cluster. Rejects with {@link DnsServerError} or {@link CorefileError}; then nothing stays open. */
 export async function startDnsServer(options: DnsServerOptions = {}): Promise<DnsServer> {
   const onError = options.onError ?? (() => undefined);
@@ -198,22 +168,38 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
     }`);
   }
 
-  function forwarderOf(block: ServerBlockConfiguration, forward: ForwardConfiguration): Forwarder {
-    const upstreams = [...forward.to, ...forward.files.flatMap(nameserversOf)];
-    if (upstreams.length === 0)
-      throw new DnsServerError("upstream", `${forward.files.join(", ")} names no server; give one in "forward"`);
-    const cache = block.cache === undefined ? undefined : createAnswerCache({ ...block.cache, now });
-    if (cache !== undefined) caches.push(cache);
-    return createForwarder({
-      ...forward,
-      upstreams: upstreams.map(({ host, port }) =>
-        createSocketUpstream({
-          host,
-          port,
-          ...(forward.sourceAddress === undefined ? {} : { sourceAddress: forward.sourceAddress }),
-        }),
-      ),
-      ...(cache === undefined ? {} : { cache }),
+  let caches: readonly AnswerCache[] = [];
+  metrics.registry.gauges("coredns_cache_entries", "Entries of the cache.", ["server", "type", "zones", "view"], () => [
+    [["dns://:53", "success", ".", ""], caches.reduce((sum, cache) => sum + cache.positiveSize, 0)],
+    [["dns://:53", "denial", ".", ""], caches.reduce((sum, cache) => sum + cache.negativeSize, 0)],
+  ]);
+  metrics.registry.gauge("portolan_dns_tcp_connections", "Open TCP connections.", () => openConnections);
+
+  /** The upstreams of the options in place of those of every block. */
+  function withUpstreams(block: ServerBlockConfiguration): ServerBlockConfiguration {
+    const given = options.upstreams ?? [];
+    if (given.length === 0) return block;
+    const to = given.map((text) => {
+      const address = endpointFromText(text, 53);
+      if (address === undefined) throw new DnsServerError("upstream", `"${text}" is no address with a port`);
+      return address;
+    });
+    const forward = block.forward[0] ?? readServerConfiguration(". {\n forward . 127.0.0.1\n}")[0]!.forward[0]!;
+    return { ...block, forward: [{ ...forward, from: ".", files: [], to }] };
+  }
+
+  function assemble(configuration: readonly ServerBlockConfiguration[]): Instance {
+    let started = 0;
+    const probes: { name: DomainName; seen: number }[] = [];
+    const assembly = assembleBlocks(configuration.map(withUpstreams), {
+      ...(options.resolver === undefined ? {} : { resolver: options.resolver }),
+      ...(options.zone === undefined ? {} : { zone: options.zone }),
+      ...(options.admission === undefined ? {} : { admission: options.admission }),
+      localAddresses,
+      hostname: hostname(),
+      upstream: ({ host, port }, { sourceAddress }) =>
+        createSocketUpstream({ host, port, ...(sourceAddress === undefined ? {} : { sourceAddress }) }),
+      nameservers: nameserversOf,
       randomId: () => randomInt(0x10000),
       now,
       later: (task, delay) => {
@@ -221,131 +207,53 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
         timer.unref();
         return () => clearTimeout(timer);
       },
-      observe: metrics.forward,
-    });
-  }
-  const caches: { readonly positiveSize: number; readonly negativeSize: number }[] = [];
-  metrics.registry.gauges("coredns_cache_entries", "Entries of the cache.", ["server", "type", "zones", "view"], () => [
-    [["dns://:53", "success", ".", ""], caches.reduce((sum, cache) => sum + cache.positiveSize, 0)],
-    [["dns://:53", "denial", ".", ""], caches.reduce((sum, cache) => sum + cache.negativeSize, 0)],
-  ]);
-  metrics.registry.gauge("portolan_dns_tcp_connections", "Open TCP connections.", () => openConnections);
-
-  function assemble(configuration: readonly ServerBlockConfiguration[]): Assembly {
-    caches.length = 0;
-    const forwarders: Forwarder[] = [];
-    let zone: ClusterZone | undefined;
-    let startupTimeout = 0;
-    let lameduck = 0;
-    const probes: { name: Uint8Array; seen: number }[] = [];
-    const blocks: HandlerBlock[] = configuration.map((block) => {
-      let next = options.resolver;
-      let except: readonly string[] = [];
-      const given = options.upstreams ?? [];
-      const forward =
-        given.length > 0
-          ? {
-              ...(block.forward[0] ?? readServerConfiguration(". {\n forward . 127.0.0.1\n}")[0]!.forward[0]!),
-              files: [],
-              to: given.map((text) => {
-                const address = endpointFromText(text, 53);
-                if (address === undefined) throw new DnsServerError("upstream", `"${text}" is no address with a port`);
-                return address;
-              }),
-            }
-          : (block.forward.find(({ from }) => from === ".") ?? block.forward[0]);
-      if (next === undefined && forward !== undefined) {
-        const forwarder = forwarderOf(block, forward);
-        forwarders.push(forwarder);
-        next = forwarder;
-        except = forward.except;
-        if (block.loop) {
-          const name = nameFromLabels([
-            String(randomInt(2 ** 47)),
-            String(randomInt(2 ** 47)),
-            ...(block.origins[0] === "." ? [] : block.origins[0]!.replace(/\.$/, "").split(".")),
-          ]);
-          probes.push({ name, seen: 0 });
-          forwarder
-            .resolve(
-              { name, type: recordTypes.HINFO, class: 1 },
-              { transport: "udp", recursionDesired: true, checkingDisabled: false, dnssecOk: false },
-            )
-            .catch(() => undefined);
-        }
-      }
-      let own: ClusterZone | undefined;
-      if (block.kubernetes !== undefined) {
-        own = zone ??= options.zone ?? createClusterZone({ ...block.kubernetes.zone, localAddresses });
-        startupTimeout = Math.max(startupTimeout, block.kubernetes.startupTimeout);
-      }
-      lameduck = Math.max(lameduck, block.health?.lameduck ?? 0);
-      const access = accessOf(block.acl);
-      return {
-        origins: block.origins.map((origin) => nameFromText(origin)),
-        ...(own === undefined ? {} : { zone: own }),
-        ...(block.kubernetes?.fallthrough === undefined
-          ? {}
-          : { fallthrough: block.kubernetes.fallthrough.map((text) => nameFromText(text)) }),
-        ...(next === undefined ? {} : { next }),
-        except: except.map((text) => nameFromText(text)),
-        udpPayloadSize: block.udpPayloadSize ?? 1232,
-        minimalAny: block.any,
-        ...(block.chaos === undefined ? {} : { chaos: { ...block.chaos, hostname: hostname() } }),
-        loadbalance: block.loadbalance,
-        ...(block.transfer === undefined
-          ? {}
-          : {
-              transfer: {
-                allows: (address: string) => block.transfer!.includes("*") || block.transfer!.includes(address),
-              },
-            }),
-        ...(block.cache?.positiveMaximumTtl === undefined ? {} : { maximumTtl: block.cache.positiveMaximumTtl }),
-        ...(access === undefined ? {} : { access }),
-      };
-    });
-    if (zone === undefined) {
-      if (options.zone !== undefined) zone = options.zone;
-      else throw new DnsServerError("no-zone", 'no block has "kubernetes"; a cluster DNS server needs one');
-    }
-    const watch = options.api === undefined ? undefined : watchZone(options.api, zone, onError);
-    let started = 0;
-    const inner = createQueryHandler({
-      blocks,
-      ...(options.admission === undefined ? {} : { admission: options.admission }),
+      observeForward: metrics.forward,
       observe: (report) => {
         const seconds = (now() - started) / 1000;
         metrics.query(report, seconds);
         options.onQuery?.(report, seconds);
       },
     });
-    const handler: QueryHandler = {
-      handle(request, client) {
-        started = now();
-        for (const probe of probes) {
-          const end = 12 + probe.name.length;
-          if (request.length < end || !equalNames(request.subarray(12, end), probe.name)) continue;
-          // A forwarder that comes back to us would go round until every port is in use.
-          if (++probe.seen > 2)
-            onError(
-              new DnsServerError(
-                "loop",
-                "an upstream forwards to this server; look at its address and at the resolv.conf used",
-              ),
-            );
-        }
-        return inner.handle(request, client);
-      },
-    };
+    const { zone } = assembly;
+    if (zone === undefined)
+      throw new DnsServerError("no-zone", 'no block has "kubernetes"; a cluster DNS server needs one');
+    caches = assembly.caches;
+    for (const { block, forwarder } of assembly.forwarders) {
+      if (!block.loop) continue;
+      const origin = labelsOf(nameFromText(block.origins[0]!));
+      const name = nameFromLabels([String(randomInt(2 ** 47)), String(randomInt(2 ** 47)), ...origin]);
+      probes.push({ name, seen: 0 });
+      const how = { transport: "udp", recursionDesired: true, checkingDisabled: false, dnssecOk: false } as const;
+      forwarder.resolve({ name, type: recordTypes.HINFO, class: 1 }, how).catch(() => undefined);
+    }
+    const watch = options.api === undefined ? undefined : watchZone(options.api, zone, onError);
     return {
-      handler,
+      ...assembly,
       zone,
       watch,
-      startupTimeout,
-      lameduck,
+      startupTimeout: Math.max(0, ...configuration.map(({ kubernetes }) => kubernetes?.startupTimeout ?? 0)),
+      lameduck: Math.max(0, ...configuration.map(({ health }) => health?.lameduck ?? 0)),
+      handler: {
+        handle(request, client) {
+          started = now();
+          for (const probe of probes) {
+            const end = 12 + probe.name.length;
+            if (request.length < end || !equalNames(request.subarray(12, end), probe.name)) continue;
+            // A forwarder that comes back to us would go round until every port is in use.
+            if (++probe.seen > 2)
+              onError(
+                new DnsServerError(
+                  "loop",
+                  "an upstream forwards to this server; look at its address and at the resolv.conf that is used",
+                ),
+              );
+          }
+          return assembly.handler.handle(request, client);
+        },
+      },
       stop() {
         watch?.stop();
-        for (const forwarder of forwarders) forwarder.close();
+        assembly.close();
       },
     };
   }

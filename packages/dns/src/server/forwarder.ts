@@ -335,7 +335,7 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
           fetch(key, question, how).catch(() => undefined);
         }
         observe({ kind: "cache-hit", negative: cached.message.answers.length === 0 });
-        return cached.message;
+        return { ...cached.message, checkingDisabled: how.checkingDisabled };
       }
       if (cache !== undefined) observe({ kind: "cache-miss" });
       try {

@@ -1,4 +1,5 @@
 export { type AnswerCache, type AnswerCacheOptions, type CachedAnswer, createAnswerCache } from "./answer-cache.ts";
+export { type Assembly, type AssemblyOptions, assembleBlocks } from "./assembly.ts";
 export {
   defaultCorefile,
   durationFromText,

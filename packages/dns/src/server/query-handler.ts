@@ -9,11 +9,20 @@ import {
   type MessageEncoder,
   type Question,
 } from "../message/message.ts";
-import { type DomainName, equalNames, isWithin, nameFromText } from "../message/name.ts";
+import {
+  type DomainName,
+  equalNames,
+  isWithin,
+  joinNames,
+  labelsOf,
+  nameFromLabels,
+  nameFromText,
+  offsetOfZone,
+} from "../message/name.ts";
 import { faultReply, type Query, readQuery } from "../message/query.ts";
-import { type ResourceRecord, textRecord } from "../message/record.ts";
+import { nameRecord, type ResourceRecord, textRecord } from "../message/record.ts";
 import { operationCodes, recordClasses, recordTypes, responseCodes } from "../message/record-type.ts";
-import type { ClusterZone } from "../zone/cluster-zone.ts";
+import type { ClusterZone, ZoneAnswer } from "../zone/cluster-zone.ts";
 import type { ResolveOptions, Resolver } from "./resolver.ts";
 import { ResolveError } from "./resolver.ts";
 
@@ -34,6 +43,8 @@ export interface HandlerBlock {
   readonly fallthrough?: readonly DomainName[];
   /** Answers what is in no zone, and targets of aliases that leave them. */
   readonly next?: Resolver;
+  /** Resolves the targets of aliases that leave the zones. Default {@link next}. */
+  readonly chase?: Resolver;
   /** Names that {@link next} must not be asked about. */
   readonly except?: readonly DomainName[];
   /** Own limit for UDP payloads in octets. Default 1232 (RFC 9715). */
@@ -50,6 +61,13 @@ export interface HandlerBlock {
   readonly access?: ((address: string, type: number) => "allow" | "block" | "filter" | "drop") | undefined;
   /** No record leaves with a higher TTL, in seconds. */
   readonly maximumTtl?: number;
+  /** The same for failures and for transfers. */
+  readonly maximumFailureTtl?: number;
+  /**
+   * Walks the search list of the Pod that asks on its behalf: a name below the first domain of the list that does not exist there is tried in
+   * the others and as it is, and the answer is an alias to where it was found. Needs a zone that verifies Pods.
+   */
+  readonly autopath?: boolean;
 }
 
 /** What happened to one query, for metrics and logs. */
@@ -117,6 +135,8 @@ interface Outcome {
   rcode: number;
   authoritative: boolean;
   recursionAvailable: boolean;
+  /** Of the upstream, when one answered; else the client's own bit comes back. */
+  checkingDisabled?: boolean;
   truncated: boolean;
   answers: readonly ResourceRecord[];
   authorities: readonly ResourceRecord[];
@@ -198,6 +218,8 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
         });
       edns = { udpPayloadSize: size, version: 0, dnssecOk: query.dnssecOk, reservedFlags: 0, options: all };
     }
+    const ttl =
+      result.rcode === responseCodes.SERVFAIL ? (block?.maximumFailureTtl ?? block?.maximumTtl) : block?.maximumTtl;
     const message: Message = {
       id: query.id,
       response: true,
@@ -207,12 +229,12 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
       recursionDesired: (query.flags & headerFlags.RD) !== 0,
       recursionAvailable: result.recursionAvailable,
       authenticData: false,
-      checkingDisabled: (query.flags & headerFlags.CD) !== 0,
+      checkingDisabled: result.checkingDisabled ?? (query.flags & headerFlags.CD) !== 0,
       rcode: result.rcode,
       questions: [{ name, type: query.type, class: query.class }],
-      answers: capped(result.answers, block?.maximumTtl),
-      authorities: capped(result.authorities, block?.maximumTtl),
-      additionals: capped(result.additionals, block?.maximumTtl),
+      answers: capped(result.answers, ttl),
+      authorities: capped(result.authorities, ttl),
+      additionals: capped(result.additionals, ttl),
       ...(edns === undefined ? {} : { edns }),
     };
     const octets = encoder.encode(message, limit).slice();
@@ -237,6 +259,7 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
       rcode: message.rcode,
       authoritative: message.authoritative,
       recursionAvailable: message.recursionAvailable,
+      ...(message.checkingDisabled === undefined ? {} : { checkingDisabled: message.checkingDisabled }),
       truncated: message.truncated,
       answers: message.answers.map(inQuestionCase),
       authorities: message.authorities.map(inQuestionCase),
@@ -256,9 +279,9 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     };
   }
 
-  async function next(block: HandlerBlock, question: Question, how: ResolveOptions): Promise<Outcome> {
+  async function ask(resolver: Resolver, question: Question, how: ResolveOptions): Promise<Outcome> {
     try {
-      return fromMessage(await block.next!.resolve(question, how), question.name, "forward");
+      return fromMessage(await resolver.resolve(question, how), question.name, "forward");
     } catch (error) {
       return failed(error);
     }
@@ -272,8 +295,9 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     how: ResolveOptions,
   ): Promise<Outcome> {
     const other = route(target, question.type) ?? block;
-    if (other.next === undefined) return { ...result, rcode: responseCodes.NOERROR };
-    const found = await next(other, { ...question, name: target }, how);
+    const resolver = other.chase ?? other.next;
+    if (resolver === undefined) return result;
+    const found = await ask(resolver, { ...question, name: target }, how);
     const answers = [...result.answers, ...found.answers];
     if (found.rcode === responseCodes.NOERROR) return { ...result, answers, truncated: found.truncated };
     if (found.rcode === responseCodes.NXDOMAIN)
@@ -385,16 +409,29 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
       checkingDisabled: (query.flags & headerFlags.CD) !== 0,
       dnssecOk: query.dnssecOk,
     };
+    if ((query.type === recordTypes.AXFR || query.type === recordTypes.IXFR) && block.transfer !== undefined)
+      return transfer(request, query, name, client, block, send) ?? onward(block, question, how, send);
     const found = block.zone?.answer(name, query.type);
     if (found === undefined) return onward(block, question, how, send);
-
-    const zone = zoneLabel(found.zone);
-    if ((query.type === recordTypes.AXFR || query.type === recordTypes.IXFR) && block.transfer !== undefined) {
-      if (!block.transfer.allows(client.address)) return send(outcome(responseCodes.REFUSED, zone, "transfer"));
-      const records = block.zone!.transfer(name);
-      if (records === undefined) return send(outcome(responseCodes.NOTAUTH, zone, "transfer"));
-      return transfer(request, query, name, client, records, send, zone);
+    if (found.rcode === responseCodes.NXDOMAIN && block.autopath === true) {
+      const walked = autopath(block, question, how, client);
+      if (walked !== undefined)
+        return walked.then((result) =>
+          result === undefined ? settle(found, block, question, how, send) : send(result),
+        );
     }
+    return settle(found, block, question, how, send);
+  }
+
+  /** Turns what the zone says into a reply, asking others where it does not know. */
+  function settle(
+    found: ZoneAnswer,
+    block: HandlerBlock,
+    question: Question,
+    how: ResolveOptions,
+    send: (result: Outcome) => Uint8Array,
+  ): Uint8Array | Promise<Uint8Array | undefined> {
+    const zone = zoneLabel(found.zone);
     let result: Outcome = {
       rcode: found.rcode,
       authoritative: found.authoritative,
@@ -409,9 +446,10 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     if (found.miss) {
       const { fallthrough } = block;
       const falls =
-        fallthrough !== undefined && (fallthrough.length === 0 || fallthrough.some((one) => isWithin(name, one)));
+        fallthrough !== undefined &&
+        (fallthrough.length === 0 || fallthrough.some((one) => isWithin(question.name, one)));
       if (falls) {
-        if (query.type !== recordTypes.SOA) return onward(block, question, how, send);
+        if (question.type !== recordTypes.SOA) return onward(block, question, how, send);
         // Whoever looks for the zone of a name reads it from here; whether the name exists is not ours to say.
         result = { ...result, rcode: responseCodes.NOERROR };
       }
@@ -426,6 +464,44 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     return send(result);
   }
 
+  /** Tries a name in the rest of its Pod's search list; undefined when there is none, or nothing was found. */
+  function autopath(
+    block: HandlerBlock,
+    question: Question,
+    how: ResolveOptions,
+    client: QueryClient,
+  ): Promise<Outcome | undefined> | undefined {
+    const zone = block.zone!;
+    const namespace = zone.namespaceOfPod(client.address);
+    if (namespace === undefined) return undefined;
+    const domain = labelsOf(zone.domain);
+    const search = [[namespace, "svc"], ["svc"], []].map((labels) => nameFromLabels([...labels, ...domain]));
+    const offset = offsetOfZone(question.name, search[0]!);
+    if (offset <= 0) return undefined;
+    const prefix = new Uint8Array(offset + 1);
+    prefix.set(question.name.subarray(0, offset));
+    const alias = (target: DomainName): ResourceRecord =>
+      nameRecord(question.name, recordTypes.CNAME, zone.ttl, target);
+    return (async () => {
+      for (const suffix of search.slice(1)) {
+        const target = joinNames(prefix, suffix);
+        const found = zone.answer(target, question.type);
+        if (found === undefined || found.rcode !== responseCodes.NOERROR || found.chase !== undefined) continue;
+        return {
+          ...outcome(responseCodes.NOERROR, zoneLabel(found.zone), "autopath"),
+          authoritative: true,
+          answers: [alias(target), ...found.answers],
+          authorities: found.authorities,
+          additionals: found.additionals,
+        };
+      }
+      if (block.next === undefined) return undefined;
+      const result = await ask(block.next, { ...question, name: prefix }, how);
+      if (result.rcode !== responseCodes.NOERROR || result.answers.length === 0) return undefined;
+      return { ...result, authoritative: true, answers: [alias(prefix), ...result.answers], plugin: "autopath" };
+    })();
+  }
+
   function onward(
     block: HandlerBlock,
     question: Question,
@@ -438,29 +514,40 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
       const isRoot = block.origins.some((origin) => origin.length === root.length);
       return send(outcome(isRoot ? responseCodes.SERVFAIL : responseCodes.REFUSED, isRoot ? "." : "dropped", ""));
     }
-    return next(block, question, how).then((result) =>
+    return ask(block.next, question, how).then((result) =>
       send(block.loadbalance === true ? { ...result, answers: shuffled(result.answers) } : result),
     );
   }
 
+  /** The answer to a question for a whole zone; undefined when the name is in none of ours. */
   function transfer(
     request: Uint8Array,
     query: Query,
     name: DomainName,
     client: QueryClient,
-    records: readonly ResourceRecord[],
+    block: HandlerBlock,
     send: (result: Outcome) => Uint8Array,
-    zone: string,
-  ): Uint8Array | readonly Uint8Array[] {
-    const authority = records[0]!;
+  ): Uint8Array | readonly Uint8Array[] | undefined {
+    const within = block.zone?.zones.find((zone) => isWithin(name, zone));
+    const label = within === undefined ? "." : zoneLabel(within);
+    if (!block.transfer!.allows(client.address) || client.transport === "udp")
+      return send(outcome(responseCodes.REFUSED, label, "transfer"));
     const known = query.type === recordTypes.IXFR ? clientSerial(request, query) : undefined;
-    const serialOffset = authority.data.length - 20;
-    const serial = new DataView(authority.data.buffer, authority.data.byteOffset).getUint32(serialOffset);
-    if (known === serial || (query.type === recordTypes.IXFR && client.transport === "udp"))
-      // One SOA record says that there is nothing new, or over UDP that the rest has to be fetched by TCP (RFC 1995 section 2).
-      return send({ ...outcome(responseCodes.NOERROR, zone, "transfer"), authoritative: true, answers: [authority] });
-    if (client.transport === "udp") return send(outcome(responseCodes.REFUSED, zone, "transfer"));
-    return transferMessages(query, name, records);
+    // An incremental transfer starts from the SOA record that the client has (RFC 1995 section 3).
+    if (query.type === recordTypes.IXFR && known === undefined)
+      return send(outcome(responseCodes.SERVFAIL, label, "transfer"));
+    if (within === undefined) return undefined;
+    const records = block.zone!.transfer(name);
+    if (records === undefined) return send(outcome(responseCodes.NOTAUTH, label, "transfer"));
+    const capping = block.maximumFailureTtl;
+    const authority = records[0]!;
+    if (known === block.zone!.serial)
+      return send({
+        ...outcome(responseCodes.NOERROR, label, "transfer"),
+        authoritative: true,
+        answers: capped([authority], capping),
+      });
+    return transferMessages(query, name, capped(records, capping));
   }
 
   function drop(request: Uint8Array, client: QueryClient, fault: string, query?: Query): undefined {

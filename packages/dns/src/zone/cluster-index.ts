@@ -3,7 +3,7 @@ import { equalAddresses, formatAddress, type IPAddress, parseAddress } from "@po
 import { type DomainName, nameFromText } from "../message/name.ts";
 import { labelsMatch } from "./label-selection.ts";
 import { labelFromAddress } from "./pod-name.ts";
-import { addressKey } from "./reverse-name.ts";
+import { addressKey, reverseLabels } from "./reverse-name.ts";
 
 /** A port as DNS sees it. `number` -1: the object has none, so no SRV record comes of it. */
 export interface PortEntry {
@@ -142,6 +142,7 @@ export class ClusterIndex {
   private readonly options: ClusterIndexOptions;
   private readonly namespaces = new Map<string, NamespaceEntry>();
   private readonly services = new Map<string, ServiceEntry>();
+  private readonly imports = new Map<string, ServiceEntry>();
   private readonly servicesByAddress = new Map<string, Many<ServiceEntry>>();
   private readonly slices = new Map<string, SliceEntry>();
   private readonly slicesByAddress = new Map<string, Many<SliceEntry>>();
@@ -184,7 +185,7 @@ export class ClusterIndex {
       case "Service":
         return this.removeService(this.services.get(key));
       case "ServiceImport":
-        return this.removeService(this.services.get(`${key}/imported`));
+        return this.removeService(this.imports.get(key));
       case "EndpointSlice":
         return this.removeSlice(key);
       case "Pod":
@@ -200,11 +201,9 @@ export class ClusterIndex {
       case "Namespace":
         return [...this.namespaces.keys()].map((name) => `/${name}`);
       case "Service":
-        return [...this.services.values()]
-          .filter((s) => s.exists && !s.imported)
-          .map((s) => `${s.namespace}/${s.name}`);
+        return [...this.services].filter(([, { exists }]) => exists).map(([key]) => key);
       case "ServiceImport":
-        return [...this.services.values()].filter((s) => s.exists && s.imported).map((s) => `${s.namespace}/${s.name}`);
+        return [...this.imports].filter(([, { exists }]) => exists).map(([key]) => key);
       case "EndpointSlice":
         return [...this.slices.keys()];
       case "Pod":
@@ -221,14 +220,14 @@ export class ClusterIndex {
 
   /** The Service, or ServiceImport, of a name; undefined when there is none. */
   service(namespace: string, name: string, imported: boolean): ServiceEntry | undefined {
-    const entry = this.services.get(imported ? `${namespace}/${name}/imported` : `${namespace}/${name}`);
+    const entry = (imported ? this.imports : this.services).get(`${namespace}/${name}`);
     return entry?.exists === true ? entry : undefined;
   }
 
   /** Services in the order of their names, for transfers. */
   allServices(): ServiceEntry[] {
     return [...this.services.values()]
-      .filter((entry) => entry.exists && !entry.imported)
+      .filter((entry) => entry.exists)
       .sort((a, b) => (a.namespace < b.namespace ? -1 : a.namespace > b.namespace ? 1 : a.name < b.name ? -1 : 1));
   }
 
@@ -238,6 +237,15 @@ export class ClusterIndex {
 
   slicesAt(address: IPAddress): readonly SliceEntry[] {
     return listOf(this.slicesByAddress.get(addressKey(address.bytes)));
+  }
+
+  /** Services of exposed namespaces that the world reaches at an address. Looks at every Service: external addresses are few and asked for rarely. */
+  externalOwners(address: IPAddress): ServiceEntry[] {
+    return this.allServices().filter(
+      (service) =>
+        this.exposes(service.namespace) &&
+        service.externalAddresses.some((external) => equalAddresses(external, address)),
+    );
   }
 
   /** Whether a live pod with this address, given in canonical text, is in the namespace. */
@@ -281,6 +289,20 @@ export class ClusterIndex {
     return false;
   }
 
+  /** Every address of a Service or an endpoint whose reverse name lies in a zone, given by its labels. */
+  allAddresses(zone: readonly string[]): IPAddress[] {
+    const keys = [...new Set([...this.servicesByAddress.keys(), ...this.slicesByAddress.keys()])].sort();
+    return keys
+      .map((key): IPAddress => {
+        const bytes = Uint8Array.from(key, (character) => character.charCodeAt(0));
+        return { family: bytes.length === 4 ? "IPv4" : "IPv6", bytes };
+      })
+      .filter((address) => {
+        const labels = [...reverseLabels(address), address.family === "IPv4" ? "in-addr" : "ip6", "arpa"];
+        return zone.every((label, index) => labels[labels.length - zone.length + index] === label);
+      });
+  }
+
   private noteAddress(key: string): void {
     const list = this.sortedAddresses;
     if (list === undefined) return;
@@ -310,8 +332,9 @@ export class ClusterIndex {
   }
 
   private entry(namespace: string, name: string, imported: boolean): ServiceEntry {
-    const key = imported ? `${namespace}/${name}/imported` : `${namespace}/${name}`;
-    let entry = this.services.get(key);
+    const key = `${namespace}/${name}`;
+    const services = imported ? this.imports : this.services;
+    let entry = services.get(key);
     if (entry === undefined) {
       entry = {
         namespace,
@@ -328,7 +351,7 @@ export class ClusterIndex {
         slices: new Map(),
         generation: 0,
       };
-      this.services.set(key, entry);
+      services.set(key, entry);
     }
     return entry;
   }
@@ -398,9 +421,7 @@ export class ClusterIndex {
 
   private forget(entry: ServiceEntry): void {
     if (entry.exists || entry.slices.size > 0) return;
-    this.services.delete(
-      entry.imported ? `${entry.namespace}/${entry.name}/imported` : `${entry.namespace}/${entry.name}`,
-    );
+    (entry.imported ? this.imports : this.services).delete(`${entry.namespace}/${entry.name}`);
   }
 
   private applySlice(slice: EndpointSlice): boolean {

@@ -27,8 +27,9 @@ import {
   type ServiceEntry,
   type SliceEntry,
 } from "./cluster-index.ts";
+import { createExternalZone } from "./external-zone.ts";
 import { addressFromPodLabel } from "./pod-name.ts";
-import { readReverseName, reverseZonesOfPrefix } from "./reverse-name.ts";
+import { readReverseName, reverseLabels, reverseZonesOfPrefix } from "./reverse-name.ts";
 
 /** What names below `pod.` answer: nothing, any address in any existing namespace, or addresses of live Pods of the namespace only. */
 export type PodMode = "disabled" | "insecure" | "verified";
@@ -62,6 +63,8 @@ export interface ClusterZoneOptions {
   readonly multiclusterZones?: readonly string[];
   /** Zone-aware names of headless Services, `ZONE.pin._zone.SERVICE…` (CoreDNS 1.14.7). */
   readonly zonal?: boolean;
+  /** Zones with the addresses by which the world reaches Services (`k8s_external`); `ttl` in seconds, default 5. */
+  readonly external?: { readonly zones: readonly string[]; readonly headless?: boolean; readonly ttl?: number };
   /** Addresses that the server itself has, for the NS records. */
   readonly localAddresses?: readonly string[];
   /** Whether every list is complete from the start. Default true; a server that watches begins with false. */
@@ -93,7 +96,7 @@ export interface ZoneAnswer {
   readonly additionals: readonly ResourceRecord[];
   /** The zone that answered, as it stood in the question. */
   readonly zone: DomainName;
-  /** Nothing of that name and type and no part of the tree: what `fallthrough` hands to the next in line. */
+  /** Nothing of that name and, among reverse names, type: what `fallthrough` hands to the next in line. */
   readonly miss: boolean;
   /** The last CNAME points here, out of all zones: resolve it with the question's type and append what comes. */
   readonly chase?: DomainName;
@@ -144,19 +147,18 @@ interface Item {
 
 type Found =
   | { readonly kind: "missing" }
-  /** The name is there, or something below it is, without data. */
-  | { readonly kind: "empty" }
+  /** The name is there, or something below it is, without data. `shared`: others may know more of it, as of reverse names. */
+  | { readonly kind: "empty"; readonly shared?: boolean }
   | {
       readonly kind: "items";
       readonly items: readonly Item[];
       readonly pod?: boolean;
       readonly source?: ServiceEntry;
-      /** The name of a port: it has SRV records and no others. */
-      readonly port?: boolean;
     };
 
 const missing: Found = { kind: "missing" };
 const empty: Found = { kind: "empty" };
+const sharedEmpty: Found = { kind: "empty", shared: true };
 
 /** CNAMEs of the zone itself that are followed from a question (CoreDNS plugin/backend_lookup.go). */
 const maximumChain = 11;
@@ -223,6 +225,17 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
     endpoints: !(options.noEndpoints ?? false),
     pods: podMode === "verified",
   });
+  const external =
+    options.external === undefined || options.external.zones.length === 0
+      ? undefined
+      : createExternalZone(
+          {
+            zones: options.external.zones.map(zoneName),
+            headless: options.external.headless ?? false,
+            ttl: options.external.ttl ?? 5,
+          },
+          { index, serial: () => serial, localAddresses: () => localAddresses },
+        );
   let localAddresses: IPAddress[] = [];
   let synced = options.synced ?? true;
   let serial = Math.floor(now() / 1000);
@@ -289,8 +302,8 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
     if (service === undefined) return missing;
     const extra = labels.length - 1;
     const anyPort = (): boolean => true;
-    const found = (items: readonly Item[], port = false): Found =>
-      items.length === 0 ? missing : { kind: "items", items, source: service, port };
+    const found = (items: readonly Item[]): Found =>
+      items.length === 0 ? missing : { kind: "items", items, source: service };
 
     if (service.isExternal) {
       if (extra > 0 || service.externalName === undefined) return missing;
@@ -306,10 +319,9 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
       if (all.length === 0) return missing;
       const near = endpointItems(service, (endpoint) => endpoint.topologyZone === topologyZone, anyPort);
       if (near.length > 0) return found(near);
-      return rule === "prefer" ? found(all) : { ...empty, kind: "empty" };
+      return rule === "prefer" ? found(all) : empty;
     }
     if (extra > 2) return missing;
-    const accepts = (_endpoint: EndpointEntry, _slice: SliceEntry): boolean => true;
     let acceptsPort = anyPort as (port: PortEntry) => boolean;
     if (extra === 1) {
       const label = labels[0]!;
@@ -321,6 +333,8 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
         return ports.some((port) => port.name !== "" && port.protocol === protocol) ? empty : missing;
       }
       if (fromSet) return missing;
+      // A label with a dot in it is one label; the dots of a Pod's name separate labels.
+      if (label.includes(".")) return missing;
       return found(endpointItems(service, (endpoint) => endpoint.label === label, anyPort));
     }
     if (extra === 2) {
@@ -329,18 +343,18 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
         return found(
           endpointItems(service, (endpoint, slice) => endpoint.label === first && slice.cluster === second, anyPort),
         );
-      if (!first.startsWith("_") || !second.startsWith("_") || first.length < 2 || second.length < 2) return missing;
-      const name = first.slice(1);
-      const protocol = second.slice(1);
-      acceptsPort = (port) => port.name === name && port.protocol === protocol;
+      // Underscores may be missing and an empty word fits everything: clients of CoreDNS have come to rely on it.
+      const name = first.startsWith("_") ? first.slice(1) : first;
+      const protocol = second.startsWith("_") ? second.slice(1) : second;
+      acceptsPort = (port) => (name === "" || port.name === name) && (protocol === "" || port.protocol === protocol);
     }
-    if (service.headless) return found(endpointItems(service, accepts, acceptsPort), extra === 2);
+    if (service.headless) return found(endpointItems(service, () => true, acceptsPort));
     const owner = [service.name, namespace, "svc"];
     const items: Item[] = [];
     for (const port of service.ports)
       if (acceptsPort(port))
         for (const address of service.clusterIPs) items.push({ address, port: port.number, owner });
-    return found(items, extra === 2);
+    return found(items);
   }
 
   function findPod(label: string, namespace: string): Found {
@@ -400,8 +414,11 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
       if (count === 1 && (last === "svc" || last === "pod")) return empty;
       const reverse = readReverseName([...labels, ...zone.labels]);
       if (reverse === undefined) return missing;
-      if (reverse.kind === "address") return pointers(reverse.address).length > 0 ? empty : missing;
-      return index.hasAddressWithin(reverse.family, reverse.digits) ? empty : missing;
+      const known =
+        reverse.kind === "address"
+          ? pointers(reverse.address).length > 0
+          : index.hasAddressWithin(reverse.family, reverse.digits);
+      return known ? sharedEmpty : missing;
     }
     if (last !== "svc" && last !== "pod") return missing;
     if (count === 1) return empty;
@@ -520,7 +537,7 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
       }
       const alias = found.items.find((item) => item.alias !== undefined)?.alias;
       if (alias === undefined) {
-        const records = found.port === true ? [] : addresses(owner, found.items, type);
+        const records = addresses(owner, found.items, type);
         answers.push(...records);
         const place = zoneOf(owner)!;
         return {
@@ -543,7 +560,7 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
 
   function answer(name: DomainName, type: number): ZoneAnswer | undefined {
     const place = zoneOf(name);
-    if (place === undefined) return undefined;
+    if (place === undefined) return external?.(name, type);
     const { zone, offset } = place;
     const zoneAsAsked = name.subarray(offset);
     const base = {
@@ -604,7 +621,7 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
       if (!synced) return { ...noData(), rcode: responseCodes.SERVFAIL, miss: true };
       return { ...noData(), rcode: responseCodes.NXDOMAIN, miss: true };
     }
-    if (found.kind === "empty") return noData();
+    if (found.kind === "empty") return found.shared === true ? { ...noData(), miss: true } : noData();
     const source = found.source === undefined ? {} : { source: found.source };
     const alias = found.items.find((item) => item.alias !== undefined)?.alias;
     if (alias !== undefined) {
@@ -617,7 +634,7 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
       return { ...base, answers, rcode: final, authorities: negative === undefined ? [] : [authority(negative)] };
     }
     if (type === recordTypes.A || type === recordTypes.AAAA) {
-      const answers = found.port === true ? [] : addresses(name, found.items, type);
+      const answers = addresses(name, found.items, type);
       return answers.length === 0 ? { ...noData(), ...source } : { ...base, ...source, answers };
     }
     if (type === recordTypes.SRV && found.pod !== true) {
@@ -627,9 +644,73 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
     return { ...noData(), ...source };
   }
 
+  function transfer(name: DomainName): ResourceRecord[] | undefined {
+    const place = zoneOf(name);
+    if (place === undefined || place.offset !== 0) return undefined;
+    const { zone } = place;
+    const soa = authority(name);
+    const records: ResourceRecord[] = [];
+    const seen = new Set<string>();
+    const add = (record: ResourceRecord): void => {
+      const key = `${nameKey(record.name)} ${String.fromCharCode(record.type, ...record.data)}`;
+      if (seen.has(key)) return;
+      seen.add(key);
+      records.push(record);
+    };
+    const servers = answer(name, recordTypes.NS)!;
+    for (const record of servers.answers) add(record);
+    for (const record of servers.additionals) if (isWithin(record.name, name)) add(record);
+    if (zone.reverse) {
+      for (const address of index.allAddresses(zone.labels)) {
+        const owner = nameFromLabels(
+          reverseLabels(address).concat(address.family === "IPv4" ? "in-addr" : "ip6", "arpa"),
+        );
+        for (const target of pointers(address))
+          add(nameRecord(owner, recordTypes.PTR, ttl, qualified(target, domain!)));
+      }
+      return [soa, ...records, soa];
+    }
+    const portName = (port: PortEntry, base: DomainName): DomainName =>
+      qualified([`_${port.name}`, `_${port.protocol}`], base);
+    for (const service of index.allServices()) {
+      if (!index.exposes(service.namespace)) continue;
+      const base = qualified([service.name, service.namespace, "svc"], name);
+      if (service.isExternal) {
+        if (service.externalName !== undefined) add(nameRecord(base, recordTypes.CNAME, ttl, service.externalName));
+        continue;
+      }
+      if (!service.headless) {
+        for (const { bytes } of service.clusterIPs) add(addressRecord(base, ttl, bytes));
+        for (const port of service.ports) {
+          if (port.number < 0) continue;
+          const data = { priority: 0, weight: 100, port: port.number, target: base };
+          add(serviceRecord(base, ttl, data));
+          if (port.name !== "") add(serviceRecord(portName(port, base), ttl, data));
+        }
+        continue;
+      }
+      for (const slice of service.slices.values()) {
+        const weight = Math.max(1, Math.floor(100 / Math.max(1, slice.endpoints.length)));
+        for (const endpoint of slice.endpoints) {
+          const target = qualified(endpointOwner(slice, endpoint), name);
+          if (endpoint.address === undefined) {
+            add(nameRecord(target, recordTypes.CNAME, ttl, endpoint.target!));
+            continue;
+          }
+          add(addressRecord(base, ttl, endpoint.address.bytes));
+          add(addressRecord(target, ttl, endpoint.address.bytes));
+          for (const port of slice.ports)
+            if (port.name !== "" && port.number >= 0)
+              add(serviceRecord(portName(port, base), ttl, { priority: 0, weight, port: port.number, target }));
+        }
+      }
+    }
+    return [soa, ...records, soa];
+  }
+
   return {
     domain,
-    zones: served.map(({ name }) => name),
+    zones: [...served.map(({ name }) => name), ...(options.external?.zones ?? []).map(zoneName)],
     ttl,
     podMode,
     apply: (object, kind) => changed(index.apply(object, kind)),
@@ -655,7 +736,7 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
     },
     setLocalAddresses,
     answer,
-    transfer: () => undefined,
+    transfer,
     get serial() {
       return serial;
     },
