@@ -54,6 +54,7 @@ import {
 import { resourceTypeOf } from "./manifests.ts";
 import { type ClusterMode, chooseMode } from "./mode.ts";
 import { createNetnsFabric, type NetnsFabric, type NetnsNode } from "./netns/index.ts";
+import { startProcessKeeper } from "./process-keeper.ts";
 import { createScheduler } from "./scheduler/index.ts";
 import {
   createDaemonSetController,
@@ -346,6 +347,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       zone: `zone-${"abc"[i % 3]}`,
     }));
 
+    /** Tells who looks after processes that this one may leave behind; in namespaces they die with it. */
+    let keep: (pid: number, running: boolean) => void = (pid, running) => options.onProcess?.(pid, running);
     let fabric: NetnsFabric | undefined;
     let apiSocket: string | undefined;
     const netnsNodes = new Map<string, NetnsNode>();
@@ -369,6 +372,13 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       fabric.client.namespace.links.setRoute({ destination: serviceCIDR, gateway: names[0]!.address, link: "eth0" });
       say(`${names.length} nodes as network namespaces; every packet goes through AF_XDP and the Wasm dataplane`);
     } else if (mode === "gateway") {
+      const keeper = startProcessKeeper();
+      endings.add("the keeper of processes", () => keeper.close());
+      keep = (pid, running) => {
+        if (running) keeper.add(pid);
+        else keeper.remove(pid);
+        options.onProcess?.(pid, running);
+      };
       for (const { name, address, podCIDR: own } of names) {
         const dataplane = createDataplane();
         dataplanes.set(name, dataplane);
@@ -376,6 +386,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
         const runtime = createLoopbackRuntime({
           podCidrs: [own],
           nodeAddresses: [address],
+          onProcess: keep,
           environment: (pod) => proxyVariables(`${pod.metadata.namespace}/${pod.metadata.name}`),
         });
         loopbacks.push(runtime);
@@ -484,7 +495,6 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
         runDirectory: options.directory,
         events: eventsOf("kubelet"),
         onError: (error, what) => onError(error, `kubelet of ${name}: ${what}`),
-        ...(options.onProcess === undefined ? {} : { onProcess: options.onProcess }),
       });
       kubelets.set(name, kubelet);
       run(`kubelet of ${name}`, kubelet);
@@ -612,9 +622,9 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
 
     function watchProcess(child: ChildProcess): void {
       const { pid } = child;
-      if (pid !== undefined) options.onProcess?.(pid, true);
+      if (pid !== undefined) keep(pid, true);
       child.once("exit", () => {
-        if (pid !== undefined) options.onProcess?.(pid, false);
+        if (pid !== undefined) keep(pid, false);
       });
       endings.add(`process ${pid}`, async () => {
         if (child.exitCode !== null || child.signalCode !== null) return;

@@ -5,7 +5,7 @@ import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** Names of the small Node programs that this package brings. */
-export type ProgramName = "commands" | "mysql-responder" | "network-responder" | "relay";
+export type ProgramName = "commands" | "keeper" | "mysql-responder" | "network-responder" | "relay";
 
 const fromSource = new Map<ProgramName, string>();
 

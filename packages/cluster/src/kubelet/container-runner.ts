@@ -7,6 +7,7 @@ import { ContainerConfigurationError } from "./container-environment.ts";
 import { type ContainerLog, createContainerLog } from "./container-log.ts";
 import {
   type ContainerProcess,
+  type ContainerProcessOptions,
   type ProcessExit,
   startContainerProcess,
   terminalCommand,
@@ -244,7 +245,7 @@ export function createContainerRunner(
     if (current === undefined) throw new Error(`container not running (${record.containerId ?? name})`);
     const environment: Record<string, string> = { ...currentEnvironment, ...(options.tty ? { TERM: "xterm" } : {}) };
     const { command, args } = sandboxCommand(argv, environment, options.tty);
-    return startContainerProcess({
+    return startProcess({
       command,
       args,
       environment: options.tty ? { ...environment, SHELL: "/bin/sh" } : environment,
@@ -253,6 +254,13 @@ export function createContainerRunner(
       onOutput: options.onOutput,
       ...workingDirectory(),
     });
+  }
+
+  async function startProcess(options: ContainerProcessOptions): Promise<ContainerProcess> {
+    const started = await startContainerProcess(options);
+    sandbox.onProcess?.(started.pid, true);
+    void started.exited.then(() => sandbox.onProcess?.(started.pid, false));
+    return started;
   }
 
   function workingDirectory(): { directory?: string } {
@@ -387,7 +395,7 @@ export function createContainerRunner(
       }
       const { command, args } = sandboxCommand(argv, currentEnvironment, tty);
       event("Normal", "Created", `Created container: ${name}`);
-      running = await startContainerProcess({
+      running = await startProcess({
         command,
         args,
         environment: tty ? { ...currentEnvironment, SHELL: "/bin/sh" } : currentEnvironment,

@@ -12,6 +12,8 @@ export interface LoopbackRuntimeOptions {
   readonly nodeAddresses: readonly string[];
   /** More variables for the programs of a pod, for example `http_proxy` of a gateway into the cluster. */
   readonly environment?: (pod: Pod) => Readonly<Record<string, string>>;
+  /** Told about process groups that are started and that have ended. */
+  readonly onProcess?: (pid: number, running: boolean) => void;
 }
 
 /** A runtime whose pods share this machine's loopback. */
@@ -108,6 +110,7 @@ export function createLoopbackRuntime(options: LoopbackRuntimeOptions): Loopback
           return Promise.reject(Object.assign(error, { code: "ECONNREFUSED" }));
         },
         portMap: (port) => map.get(port),
+        ...(options.onProcess === undefined ? {} : { onProcess: options.onProcess }),
         async close() {
           for (const [index, address] of addresses.entries()) {
             if (hostNetwork) for (const port of wanted) locations.get(address)?.delete(port);

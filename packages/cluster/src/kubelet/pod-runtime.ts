@@ -44,6 +44,8 @@ export interface PodSandbox {
   connect(port: number, signal?: AbortSignal): Promise<Duplex>;
   /** The port of 127.0.0.1 that stands for a port of the pod, in runtimes that have such. */
   portMap?(port: number): number | undefined;
+  /** Told about process groups of the pod that are started and that have ended. */
+  onProcess?(pid: number, running: boolean): void;
   /** Gives everything back. The pod's programs have ended. */
   close(): Promise<void>;
 }

@@ -148,7 +148,6 @@ export function createPodController<T extends Statused>(
   workload: PodWorkload<T>,
   options: WorkloadControllerOptions & {
     readonly enqueueAllOn?: readonly Informer<KubernetesObject>[];
-    readonly alsoSynced?: readonly Informer<KubernetesObject>[];
     /** Further informers that must have synced before the first plan. */
     readonly alsoSynced?: readonly Informer<KubernetesObject>[];
   },
