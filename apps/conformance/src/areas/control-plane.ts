@@ -11,11 +11,11 @@ function vectorsOf(file: CaseFile): readonly Vector[] {
   return document.vectors;
 }
 
-function run(vector: Vector): CaseResult {
+async function run(vector: Vector): Promise<CaseResult> {
   let difference: string | undefined;
   try {
     const runner = Object.hasOwn(runners, vector.area) ? runners[vector.area]! : notImplemented;
-    difference = runner(vector);
+    difference = await runner(vector);
   } catch (error) {
     difference = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   }
@@ -25,14 +25,14 @@ function run(vector: Vector): CaseResult {
 }
 
 /**
- * Acceptance vectors of the control plane. Vectors of pure decisions call the function that decides; requests on Services go through
- * the steps of a server in their order, with a plain allocator. What no function decides yet fails as not implemented.
+ * Acceptance vectors of the control plane. Vectors of pure decisions call the function that decides; requests go to an
+ * API server in this process, a new one for each. What nothing decides yet fails as not implemented.
  */
 export const area: Area = {
   name: "control-plane",
   async *run(files, only) {
     for (const file of files) {
-      for (const vector of vectorsOf(file)) if (only(vector.id)) yield run(vector);
+      for (const vector of vectorsOf(file)) if (only(vector.id)) yield await run(vector);
     }
   },
 };

@@ -1,14 +1,13 @@
-/** Vectors about Services: requests through the order of a server's work, and the single steps of it. */
+/** Vectors about Services and the API server: requests to a server in this process, and single decisions of `@portolan/core`. */
 import {
   addressProblems,
   ageOf,
   applyDefaults,
-  conflictStatus,
   defaultServiceOnRead,
   dropTypeDependentFields,
   endpointAddressProblems,
-  fieldErrorCause,
   formatAge,
+  invalidStatus,
   ipAllocationRange,
   ipBandOffset,
   type KubernetesObject,
@@ -16,41 +15,23 @@ import {
   needsLoadBalancerUpdate,
   nodePortBands,
   normalizeClusterIPs,
-  notFoundStatus,
-  objectWarnings,
   parseFieldSelector,
   patchAllocatedValues,
   prefixProblems,
   resources,
   type Service,
   type Status,
-  StatusError,
   serviceEnvironment,
   serviceVariables,
   unsupportedFieldLabel,
   validateObject,
 } from "@portolan/core";
-import { addressFromBigInt, addressToBigInt, formatAddress, parseAddress, parsePrefix } from "@portolan/net";
+import { addressFromBigInt, formatAddress, parsePrefix } from "@portolan/net";
 import { Comparison, type MatchContext, valueAt } from "./expectation.ts";
-import { type ClusterSettings, ServiceRegistry } from "./service-registry.ts";
+import { type Answer, type ClusterSettings, resourceOf, withServer } from "./server-fixture.ts";
 import { notImplemented, type Vector, type VectorRunner } from "./vector.ts";
 
 const noContext: MatchContext = { serviceCIDRs: [], nodePorts: [1, 0] };
-
-interface Answer {
-  readonly code: number;
-  readonly object?: Service;
-  readonly status?: Status;
-}
-
-function answerOf(successCode: number, handle: () => Service): Answer {
-  try {
-    return { code: successCode, object: handle() };
-  } catch (error) {
-    if (!(error instanceof StatusError)) throw error;
-    return { code: error.code, status: error.status };
-  }
-}
 
 /** Texts agree; tokens stand for whatever was allocated. */
 function textAgrees(expected: string, actual: unknown): boolean {
@@ -113,7 +94,7 @@ function compareAnswer(vector: Vector, answer: Answer, context: MatchContext): s
   if (expected.object !== undefined) comparison.subset(expected.object, answer.object);
   if (expected.absent !== undefined) comparison.absent(expected.absent, answer.object);
   if (expected.status !== undefined) compareStatus(comparison, expected.status, answer.status);
-  const spec = answer.object?.spec;
+  const spec = (answer.object as Service | undefined)?.spec;
   for (const field of ["ipFamilyPolicy", "ipFamilies"] as const) {
     if (expected[field] !== undefined) comparison.equal(expected[field], spec?.[field], field);
   }
@@ -127,18 +108,21 @@ function compareAnswer(vector: Vector, answer: Answer, context: MatchContext): s
 
 const runCreate: VectorRunner = (vector) => {
   const { cluster, request } = vector.input;
-  const registry = new ServiceRegistry(cluster);
-  const answer = answerOf(201, () => registry.create(request.body).service);
-  return compareAnswer(vector, answer, contextOf(cluster));
+  // The server has the gates of the release; a vector about another setting is decided by validation alone.
+  if (cluster?.featureGates !== undefined) return runObjectValidation(vector);
+  return withServer(cluster, async (server) =>
+    compareAnswer(vector, await server.create(request.body), contextOf(cluster)),
+  );
 };
 
 const runUpdate: VectorRunner = (vector) => {
   const { cluster, create, update, beforeUpdate } = vector.input;
-  const registry = new ServiceRegistry(cluster);
-  const created = registry.create(create).service;
-  registry.occupy(beforeUpdate?.allocateClusterIPs ?? [], beforeUpdate?.allocateNodePorts ?? []);
-  const answer = answerOf(200, () => registry.update(created, update.body).service);
-  return compareAnswer(vector, answer, contextOf(cluster, created));
+  return withServer(cluster, async (server) => {
+    const created = await server.create(create);
+    if (created.object === undefined) return `creation failed: ${created.status?.message}`;
+    await server.occupy(beforeUpdate?.allocateClusterIPs ?? [], beforeUpdate?.allocateNodePorts);
+    return compareAnswer(vector, await server.replace(update.body), contextOf(cluster, created.object));
+  });
 };
 
 function serviceOf(spec: unknown): Service {
@@ -197,13 +181,12 @@ const runDefaultOnRead: VectorRunner = ({ input, expected }) => {
   return new Comparison(noContext).subset(expected.spec, service.spec).result;
 };
 
-const runWarnings: VectorRunner = ({ input, expected }) => {
-  const object = structuredClone(input.body) as KubernetesObject;
-  let warnings: readonly string[];
-  if (object.kind === "Service") warnings = new ServiceRegistry(input.cluster).create(object as Service).warnings;
-  else warnings = objectWarnings(applyDefaults(object));
-  return new Comparison(noContext).equal(expected.warnings, warnings, "warnings").result;
-};
+const runWarnings: VectorRunner = ({ input, expected }) =>
+  withServer(input.cluster ?? { serviceCIDRs: ["10.96.0.0/16", "fd00:10:96::/112"] }, async (server) => {
+    const { code, warnings, status } = await server.create(input.body);
+    if (code !== 201) return `HTTP status ${code}: ${status?.message}`;
+    return new Comparison(noContext).equal(expected.warnings, warnings, "warnings").result;
+  });
 
 /** Distinct valid items for `$generate`, as a list; other values stay. */
 function generated(value: unknown, path = ""): unknown {
@@ -241,61 +224,87 @@ function generatedItem(path: string, index: number): unknown {
   }
 }
 
+/** A Service checked by the function alone, under the gates of the vector. */
 const runObjectValidation: VectorRunner = ({ input, expected }) => {
-  const prepare = (body: unknown): KubernetesObject => {
-    const object = generated(structuredClone(body)) as KubernetesObject;
-    object.metadata = { namespace: "default", ...object.metadata };
-    return applyDefaults(object);
-  };
-  const old = input.old === undefined ? undefined : prepare(input.old);
-  const errors = validateObject(prepare(input.body ?? input.update), old);
-  const comparison = new Comparison(noContext);
-  const code = errors.length > 0 ? 422 : old === undefined ? 201 : 200;
-  if (expected.httpStatus !== undefined) comparison.equal(expected.httpStatus, code, "HTTP status");
-  if (expected.numCauses !== undefined) comparison.equal(expected.numCauses, errors.length, "number of causes");
-  if (expected.causes !== undefined) compareCauses(comparison, expected.causes, errors.map(fieldErrorCause));
-  else if (code === 422 && expected.httpStatus !== 422) comparison.differences.push(JSON.stringify(errors));
+  const object = applyDefaults(structuredClone(input.request.body) as KubernetesObject);
+  object.metadata = { namespace: "default", ...object.metadata };
+  const errors = validateObject(object, undefined, { gates: input.cluster.featureGates });
+  const comparison = new Comparison(noContext).equal(expected.httpStatus, errors.length > 0 ? 422 : 201, "HTTP status");
+  if (expected.status !== undefined) {
+    const { status } = invalidStatus(resourceOf(object.kind), object.metadata.name ?? "", errors);
+    compareStatus(comparison, expected.status, status);
+  }
   return comparison.result;
 };
 
-const runServiceStatus: VectorRunner = ({ input, expected }) => {
-  const registry = new ServiceRegistry(input.cluster);
-  const stored = registry.create({
-    apiVersion: "v1",
-    kind: "Service",
-    metadata: { name: "x" },
-    spec: input.service.spec,
-  }).service;
-  const old = input.service.oldIngress ?? input.service.status?.loadBalancer?.ingress ?? [];
-  stored.status = { loadBalancer: old.length === 0 ? {} : { ingress: structuredClone(old) } };
-  const { request } = input;
-  const body = structuredClone(stored);
-  if (request.body !== undefined) {
-    if (request.body.spec !== undefined) body.spec = { ...body.spec, ...request.body.spec };
-    if (request.body.status !== undefined) body.status = request.body.status;
-  }
-  if (request.bodySpecChange !== undefined) body.spec = { ...body.spec, ...request.bodySpecChange };
-  if (request.bodyStatusChange !== undefined) body.status = request.bodyStatusChange;
-  if (request.ingress !== undefined) body.status = { loadBalancer: { ingress: structuredClone(request.ingress) } };
-  const toStatus = String(request.verb).includes("/status");
-  const answer = answerOf(200, () =>
-    toStatus ? registry.updateStatus(stored, body) : registry.update(stored, body).service,
-  );
-  const comparison = new Comparison(noContext).equal(expected.httpStatus, answer.code, "HTTP status");
-  if (expected.causes !== undefined) compareCauses(comparison, expected.causes, answer.status?.details?.causes ?? []);
-  if (expected.ingress !== undefined) {
-    comparison.equal(
-      expected.ingress,
-      answer.object?.status?.loadBalancer?.ingress ?? [],
-      "status.loadBalancer.ingress",
-    );
-  }
-  if (expected["status.loadBalancer"] !== undefined) {
-    comparison.equal(expected["status.loadBalancer"], answer.object?.status?.loadBalancer ?? {}, "status.loadBalancer");
-  }
-  if (expected.specUnchanged === true) comparison.equal(stored.spec, answer.object?.spec, "spec");
-  return comparison.result;
-};
+const runCreateOrReplace: VectorRunner = ({ input, expected }) =>
+  withServer(input.cluster, async (server) => {
+    let answer: Answer;
+    if (input.old === undefined) answer = await server.create(generated(input.body) as KubernetesObject);
+    else {
+      const created = await server.create(generated(input.old) as KubernetesObject);
+      if (created.object === undefined) return `creation failed: ${created.status?.message}`;
+      const changed = generated(input.update) as KubernetesObject;
+      changed.metadata = { ...changed.metadata, ...created.object.metadata };
+      answer = await server.request("PUT", server.pathOf(changed), changed);
+    }
+    const causes = answer.status?.details?.causes ?? [];
+    const comparison = new Comparison(noContext);
+    if (expected.httpStatus !== undefined) comparison.equal(expected.httpStatus, answer.code, "HTTP status");
+    if (expected.numCauses !== undefined) comparison.equal(expected.numCauses, causes.length, "number of causes");
+    if (expected.causes !== undefined) compareCauses(comparison, expected.causes, causes);
+    if (comparison.result !== undefined) comparison.differences.push(`message: ${answer.status?.message}`);
+    return comparison.result;
+  });
+
+const runServiceStatus: VectorRunner = ({ input, expected }) =>
+  withServer(input.cluster, async (server) => {
+    const created = await server.create({
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { name: "x" },
+      ...input.service,
+      oldIngress: undefined,
+    } as Service);
+    if (created.object === undefined) return `creation failed: ${created.status?.message}`;
+    let stored = created.object as Service;
+    const old = input.service.oldIngress ?? input.service.status?.loadBalancer?.ingress ?? [];
+    if (old.length > 0) {
+      const written = await server.replace(
+        { ...stored, status: { loadBalancer: { ingress: old } } } as Service,
+        "status",
+      );
+      if (written.object === undefined) return `writing the old status failed: ${written.status?.message}`;
+      stored = written.object as Service;
+    }
+    const { request } = input;
+    const toStatus = String(request.verb).includes("/status");
+    let answer: Answer;
+    if (String(request.verb).startsWith("PATCH")) {
+      answer = await server.request("PATCH", server.pathOf(stored, toStatus ? "status" : ""), request.body, {
+        "content-type": "application/merge-patch+json",
+      });
+    } else {
+      const body = structuredClone(stored);
+      if (request.bodySpecChange !== undefined) body.spec = { ...body.spec, ...request.bodySpecChange };
+      if (request.bodyStatusChange !== undefined) body.status = request.bodyStatusChange;
+      if (request.ingress !== undefined) body.status = { loadBalancer: { ingress: request.ingress } };
+      answer = await server.replace(body, toStatus ? "status" : "");
+    }
+    const after = answer.object as Service | undefined;
+    const comparison = new Comparison(noContext).equal(expected.httpStatus, answer.code, "HTTP status");
+    if (expected.causes !== undefined) compareCauses(comparison, expected.causes, answer.status?.details?.causes ?? []);
+    if (expected.ingress !== undefined) {
+      comparison.equal(expected.ingress, after?.status?.loadBalancer?.ingress ?? [], "status.loadBalancer.ingress");
+    }
+    if (expected["status.loadBalancer"] !== undefined) {
+      comparison.equal(expected["status.loadBalancer"], after?.status?.loadBalancer ?? {}, "status.loadBalancer");
+    }
+    if (expected.specUnchanged === true) comparison.equal(stored.spec, after?.spec, "spec");
+    if (comparison.result !== undefined && answer.status !== undefined)
+      comparison.differences.push(`message: ${answer.status.message}`);
+    return comparison.result;
+  });
 
 const runAddressProblems: VectorRunner = ({ input, expected }) =>
   new Comparison(noContext)
@@ -337,30 +346,207 @@ const runNodePortBand: VectorRunner = ({ input, expected }) => {
 
 const runIPAllocator: VectorRunner = ({ input, expected }) => {
   if (input.create !== undefined) {
-    const registry = new ServiceRegistry({
-      serviceCIDRs: input.serviceCIDRs,
-      existing: { allocatedClusterIPs: input.allocatedClusterIPs ?? [] },
+    const { serviceCIDRs, allocatedClusterIPs } = input;
+    return withServer({ serviceCIDRs, allocatedClusterIPs }, async (server) => {
+      const answer = await server.create(input.create);
+      return new Comparison(noContext)
+        .equal(expected.httpStatus, answer.code, "HTTP status")
+        .equal(expected.reason, answer.status?.reason, "reason")
+        .equal(expected.message, answer.status?.message, "message").result;
     });
-    const answer = answerOf(201, () => registry.create(input.create).service);
-    return new Comparison(noContext)
-      .equal(expected.httpStatus, answer.code, "HTTP status")
-      .equal(expected.reason, answer.status?.reason, "reason")
-      .equal(expected.message, answer.status?.message, "message").result;
   }
   const range = ipAllocationRange(input.cidr);
   if (range === undefined) return "no range";
   const comparison = new Comparison(noContext);
   if (expected.free !== undefined) comparison.equal(expected.free, Number(range.capacity), "free");
-  const isIn = (text: string) => {
-    const address = parseAddress(text);
-    const value = address === undefined ? -1n : addressToBigInt(address);
-    return (
-      address?.family === range.family && value >= addressToBigInt(range.first) && value <= addressToBigInt(range.last)
-    );
-  };
-  for (const text of expected.rejected ?? []) comparison.equal(false, isIn(text), text);
-  for (const text of expected.accepted ?? []) comparison.equal(true, isIn(text), text);
-  return comparison.result;
+  return withServer({ serviceCIDRs: [input.cidr] }, async (server) => {
+    const take = async (clusterIP: string, index: number) =>
+      (
+        await server.create({
+          apiVersion: "v1",
+          kind: "Service",
+          metadata: { name: `s${index}` },
+          spec: { clusterIP, ports: [{ port: 1 }] },
+        } as Service)
+      ).code;
+    for (const [index, text] of (expected.rejected ?? []).entries())
+      comparison.equal(422, await take(text, index), text);
+    for (const [index, text] of (expected.accepted ?? []).entries())
+      comparison.equal(201, await take(text, 1000 + index), text);
+    return comparison.result;
+  });
+};
+
+const runNodePortAllocator: VectorRunner = ({ input, expected }) =>
+  withServer({ nodePortRange: input.range }, async (server) => {
+    const comparison = new Comparison(noContext);
+    if (expected.free !== undefined) comparison.equal(expected.free, nodePortBands(input.range)?.size, "free");
+    let count = 0;
+    const take = async (nodePort?: number) =>
+      server.create({
+        apiVersion: "v1",
+        kind: "Service",
+        metadata: { name: `s${count++}` },
+        spec: { type: "NodePort", ports: [{ port: 1, ...(nodePort === undefined ? {} : { nodePort }) }] },
+      } as Service);
+    for (const port of expected.rejectedNotInRange ?? []) {
+      const { status } = await take(port);
+      comparison.equal(
+        `Invalid value: ${port}: ${expected.notInRangeError}`,
+        status?.details?.causes?.[0]?.message,
+        String(port),
+      );
+    }
+    const first = nodePortBands(input.range)!.first;
+    comparison.equal(201, (await take(first)).code, "first");
+    if (expected.allocatedError !== undefined) {
+      const { status } = await take(first);
+      comparison.equal(
+        `Invalid value: ${first}: ${expected.allocatedError}`,
+        status?.details?.causes?.[0]?.message,
+        "taken",
+      );
+    }
+    if (expected.fullError !== undefined) {
+      for (let index = 1; index < (expected.free ?? 0); index++) {
+        const { code, status } = await take();
+        if (code !== 201) return `port ${index + 1} of ${expected.free}: ${status?.message}`;
+      }
+      const { status } = await take();
+      if (!String(status?.message).endsWith(expected.fullError))
+        comparison.equal(expected.fullError, status?.message, "full");
+    }
+    return comparison.result;
+  });
+
+const runDryRun: VectorRunner = ({ input, expected }) =>
+  withServer(input.cluster, async (server) => {
+    const before = server.server.store.revision;
+    const answer = await server.create(input.request.body, input.request.query);
+    const comparison = new Comparison(contextOf(input.cluster)).equal(expected.httpStatus, answer.code, "HTTP status");
+    for (const [path, value] of Object.entries(expected)) {
+      if (path.startsWith("spec.")) comparison.subset(value, valueAt(answer.object, path), path);
+    }
+    if (expected.nothingAllocated === true) comparison.equal(before, server.server.store.revision, "store revision");
+    return comparison.result;
+  });
+
+const web: Service = {
+  apiVersion: "v1",
+  kind: "Service",
+  metadata: { name: "web" },
+  spec: { selector: { app: "web" }, ports: [{ port: 80 }] },
+};
+
+const runDelete: VectorRunner = (vector) =>
+  withServer(vector.input.cluster, async (server) => {
+    const { expected } = vector;
+    const known = ["httpStatus", "body.kind", "endpointsDeletedSynchronously", "endpointSlicesDeletedBy"];
+    if (Object.keys(expected).some((key) => !known.includes(key))) return notImplemented(vector);
+    await server.create(web);
+    await server.create({ apiVersion: "v1", kind: "Endpoints", metadata: { name: "web" } });
+    const answer = await server.request("DELETE", server.pathOf(web));
+    const comparison = new Comparison(noContext).equal(expected.httpStatus ?? 200, answer.code, "HTTP status");
+    if (expected["body.kind"] !== undefined) comparison.equal(expected["body.kind"], answer.object?.kind, "body.kind");
+    if (expected.endpointsDeletedSynchronously !== undefined) {
+      const { code } = await server.request("GET", "/api/v1/namespaces/default/endpoints/web");
+      comparison.equal(expected.endpointsDeletedSynchronously, code === 404, "endpointsDeletedSynchronously");
+    }
+    return comparison.result;
+  });
+
+const runSliceGeneration: VectorRunner = (vector) =>
+  withServer(undefined, async (server) => {
+    const changes: Record<string, unknown> = {
+      none: {},
+      "metadata.annotations": { metadata: { annotations: { a: "b" } } },
+      "metadata.labels": { metadata: { labels: { a: "b" } } },
+      endpoints: { endpoints: [{ addresses: ["10.1.2.4"] }] },
+      ports: { ports: [{ name: "http", protocol: "TCP", port: 81 }] },
+    };
+    const { changed } = vector.input;
+    if (!Object.hasOwn(changes, changed)) return `${notImplemented(vector)}: change of ${changed}`;
+    const slice = {
+      apiVersion: "discovery.k8s.io/v1",
+      kind: "EndpointSlice",
+      metadata: { name: "web" },
+      addressType: "IPv4",
+      endpoints: [{ addresses: ["10.1.2.3"] }],
+      ports: [{ name: "http", protocol: "TCP", port: 80 }],
+    } as KubernetesObject;
+    await server.create(slice);
+    const answer = await server.request("PATCH", server.pathOf(slice), changes[changed], {
+      "content-type": "application/merge-patch+json",
+    });
+    return new Comparison(noContext).equal(
+      vector.expected.generation,
+      answer.object?.metadata?.generation,
+      "generation",
+    ).result;
+  });
+
+const runTableColumns: VectorRunner = ({ input, expected }) =>
+  withServer(undefined, async (server) => {
+    const type = Object.values(resources).find((resource) => resource.resource === input.resource);
+    if (type === undefined) return `unknown resource ${input.resource}`;
+    const object: KubernetesObject = { kind: type.kind, metadata: { name: "x" } };
+    const table = await server.table(server.pathOf(object).replace(/\/x$/, ""));
+    const columns = table.columnDefinitions.map((column) => [column["name"], column["priority"]]);
+    return new Comparison(noContext).equal(expected.columns, columns, "columns").result;
+  });
+
+const runTableRow: VectorRunner = ({ input, expected }) =>
+  withServer(undefined, async (server) => {
+    const object = { kind: input.kind, ...structuredClone(input.object) } as KubernetesObject;
+    server.store(object);
+    server.advance(input.ageSeconds ?? 0);
+    const table = await server.table(server.pathOf(object));
+    return new Comparison(noContext).equal(expected.cells, table.rows[0]?.cells, "cells").result;
+  });
+
+const runListOptions: VectorRunner = (vector) => {
+  const { input, expected } = vector;
+  if (input.watchListEnabled === false) return notImplemented(vector);
+  return withServer(undefined, async (server) => {
+    const abort = new AbortController();
+    const response = await server.server.transport({
+      method: "GET",
+      path: `/api/v1/namespaces/default/services?${input.query}`,
+      headers: { accept: "application/json" },
+      signal: abort.signal,
+    });
+    abort.abort();
+    const comparison = new Comparison(noContext);
+    if (expected.valid === true) return comparison.equal(200, response.status, "HTTP status").result;
+    const status = JSON.parse(String(response.body)) as Status;
+    if (expected.httpStatus !== undefined) comparison.equal(expected.httpStatus, response.status, "HTTP status");
+    if (expected["status.reason"] !== undefined) comparison.equal(expected["status.reason"], status.reason, "reason");
+    const prefix = expected["status.messagePrefix"];
+    if (prefix !== undefined && !status.message?.startsWith(prefix))
+      comparison.equal(prefix, status.message, "message");
+    if (expected.causes !== undefined) compareCauses(comparison, expected.causes, status.details?.causes ?? []);
+    return comparison.result;
+  });
+};
+
+const runGenerateName: VectorRunner = (vector) => {
+  const { input, expected } = vector;
+  const known = ["name", "generateName"];
+  if (
+    Object.keys(input).some((key) => !known.includes(key)) ||
+    Object.keys(expected).some((key) => !["name", "pattern"].includes(key))
+  ) {
+    return notImplemented(vector);
+  }
+  return withServer(undefined, async (server) => {
+    const answer = await server.create({ ...web, metadata: { ...input } });
+    const name = answer.object?.metadata?.name;
+    const comparison = new Comparison(noContext);
+    if (expected.name !== undefined) comparison.equal(expected.name, name, "name");
+    if (expected.pattern !== undefined && !new RegExp(expected.pattern).test(String(name)))
+      comparison.equal(expected.pattern, name, "name");
+    return comparison.result;
+  });
 };
 
 const runEnvironment: VectorRunner = ({ input, expected }) => {
@@ -400,18 +586,30 @@ const runFieldSelector: VectorRunner = ({ input, expected }) => {
 
 const runStatusError: VectorRunner = (vector) => {
   const { input, expected } = vector;
-  const name = expected.status?.details?.name ?? "";
-  const type = Object.values(resources).find((resource) => resource.resource === expected.status?.details?.kind);
-  const missing = /^GET \/(?:api|apis)\/.*\/([^/]+)\/([^/]+)$/.exec(input.request);
-  let answer: Status | undefined;
-  if (expected.status?.reason === "NotFound" && missing !== null) {
-    const asked = Object.values(resources).find((resource) => resource.resource === missing[1]);
-    if (asked !== undefined) answer = notFoundStatus(asked, missing[2]!).status;
-  } else if (expected.status?.reason === "Conflict" && type !== undefined) answer = conflictStatus(type, name).status;
-  if (answer === undefined) return notImplemented(vector);
-  return new Comparison(noContext)
-    .equal(expected.httpStatus, answer.code, "HTTP status")
-    .subset(expected.status, answer).result;
+  return withServer(undefined, async (server) => {
+    const request = String(input.request);
+    const get = /^GET (\/\S+)$/.exec(request);
+    let answer: Answer;
+    if (get !== null) answer = await server.request("GET", get[1]!);
+    else if (request === "PUT with stale resourceVersion") {
+      const created = await server.create(web);
+      const stale = structuredClone(created.object!);
+      await server.request(
+        "PATCH",
+        server.pathOf(web),
+        { metadata: { labels: { a: "b" } } },
+        { "content-type": "application/merge-patch+json" },
+      );
+      answer = await server.request("PUT", server.pathOf(web), stale);
+    } else if (request === "POST services?fieldValidation=Strict with spec.foo") {
+      answer = await server.create({ ...web, spec: { ...web.spec, foo: 1 } } as Service, "fieldValidation=Strict");
+    } else if (request.startsWith("POST /api/v1/namespaces/a/services with metadata.namespace=b")) {
+      answer = await server.create({ ...web, metadata: { name: "web", namespace: "b" } }, "", "a");
+    } else return notImplemented(vector);
+    const comparison = new Comparison(noContext).equal(expected.httpStatus, answer.code, "HTTP status");
+    if (expected.status !== undefined) compareStatus(comparison, expected.status, answer.status);
+    return comparison.result;
+  });
 };
 
 const runLoadBalancerUpdate: VectorRunner = ({ input, expected }) => {
@@ -460,8 +658,16 @@ export const serviceRunners: Readonly<Record<string, VectorRunner>> = {
   "service-default-on-read": runDefaultOnRead,
   "service-warnings": runWarnings,
   "service-status": runServiceStatus,
-  "endpoints-validation": runObjectValidation,
-  "endpointslice-validation": runObjectValidation,
+  "service-dryrun": runDryRun,
+  "service-delete": runDelete,
+  "endpoints-validation": runCreateOrReplace,
+  "endpointslice-validation": runCreateOrReplace,
+  "endpointslice-generation": runSliceGeneration,
+  "nodeport-allocator": runNodePortAllocator,
+  "table-columns": runTableColumns,
+  "table-row": runTableRow,
+  "list-options": runListOptions,
+  "generate-name": runGenerateName,
   "ip-validation": runAddressProblems,
   "cidr-validation": runPrefixProblems,
   "endpoint-ip-validation": runEndpointAddress,

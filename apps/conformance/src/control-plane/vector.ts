@@ -9,7 +9,9 @@ export interface Vector {
 }
 
 /** Decides one vector: what differs, or `undefined` when nothing does. May throw; that is a difference too. */
-export type VectorRunner = (vector: Vector) => string | undefined;
+export type VectorRunner = (vector: Vector) => string | undefined | Promise<string | undefined>;
 
-/** Runs a vector whose deciding code is no pure function of these packages. */
-export const notImplemented: VectorRunner = () => "not implemented";
+/** The difference of a vector that nothing decides yet. */
+export function notImplemented(vector: Vector): string {
+  return `not implemented (${vector.area})`;
+}
