@@ -81,7 +81,7 @@ if (task === "start") {
   step("building what the local cluster needs");
   run(
     pnpm,
-    ["exec", "turbo", "run", "build", "--filter=local-cluster", "--output-logs=errors-only", "--log-order=grouped"],
+    ["exec", "turbo", "run", "build", "--filter=local-cluster", "--output-logs=hash-only"],
     "the build",
   );
   step("starting");
@@ -92,7 +92,7 @@ if (task === "start") {
   step("preparing the machine's test programs");
   run(process.execPath, ["scripts/test-programs.mjs"], "preparing the test programs");
   step("building");
-  run(pnpm, ["exec", "turbo", "run", "build", "--output-logs=errors-only", "--log-order=grouped"], "the build");
+  run(pnpm, ["exec", "turbo", "run", "build", "--output-logs=hash-only"], "the build");
   step("testing");
   run(process.execPath, ["scripts/test.mjs", ...args], undefined);
 } else if (task !== "setup") {
