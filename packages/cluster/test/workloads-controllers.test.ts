@@ -4,6 +4,7 @@ import { type Deployment, type Job, type Node, type Pod, resources, type Statefu
 import { afterEach, describe, expect, it } from "vitest";
 import { createFakeKubelet, type PodScript } from "../src/fake-kubelet/index.ts";
 import { createScheduler } from "../src/scheduler/index.ts";
+import { type ControllerRevision, controllerRevisionType } from "../src/workloads/controller-revisions.ts";
 import {
   createDaemonSetController,
   createDeploymentController,
@@ -333,6 +334,48 @@ describe("stateful set", () => {
       () => names(pods()).join() === "mysql-0",
       () => names(pods()).join(),
     );
+  });
+
+  it("below the partition keeps the old template, and keeps each template as a revision", async () => {
+    const { api, ready, pods } = start();
+    await addNodes(api);
+    await api.create(resources.statefulSets, object(3));
+    await eventually(
+      () => ready().length === 3,
+      () => names(ready()).join(),
+    );
+    const path = { name: "mysql", namespace: "default" };
+    await api.patch(resources.statefulSets, path, {
+      spec: {
+        updateStrategy: { type: "RollingUpdate", rollingUpdate: { partition: 2 } },
+        template: { spec: { containers: [{ name: "db", image: "mysql:9" }] } },
+      },
+    });
+    const images = (): string =>
+      ready()
+        .sort((a, b) => (a.metadata.name ?? "").localeCompare(b.metadata.name ?? ""))
+        .map((pod) => pod.spec?.containers[0]?.image)
+        .join();
+    await eventually(() => images() === "mysql:8.0,mysql:8.0,mysql:9", images);
+    const first = pods().find((pod) => pod.metadata.name === "mysql-0")?.metadata.uid;
+    await api.delete(resources.pods, { name: "mysql-0", namespace: "default" });
+    await eventually(
+      () => ready().length === 3 && pods().find((pod) => pod.metadata.name === "mysql-0")?.metadata.uid !== first,
+      images,
+    );
+    expect(images()).toBe("mysql:8.0,mysql:8.0,mysql:9");
+    const revisions = api.objects<ControllerRevision>(controllerRevisionType);
+    expect(revisions.map(({ revision }) => revision).sort()).toEqual([1, 2]);
+    await api.patch(resources.statefulSets, path, {
+      spec: { template: { spec: { containers: [{ name: "db", image: "mysql:8.0" }] } } },
+    });
+    await eventually(() => images() === "mysql:8.0,mysql:8.0,mysql:8.0", images);
+    expect(
+      api
+        .objects<ControllerRevision>(controllerRevisionType)
+        .map(({ revision }) => revision)
+        .sort(),
+    ).toEqual([2, 3]);
   });
 });
 

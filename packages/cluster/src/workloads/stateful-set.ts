@@ -73,8 +73,11 @@ export function planStatefulSet(
   const current = set.status?.currentRevision ?? revision;
   const currentTemplate = templates.get(current.slice(current.lastIndexOf("-") + 1));
   const podAt = (index: number): Pod => {
-    // Below the partition, and where the rollout has not come yet, the revision that the set comes from is kept.
-    const keeps = index < (rolling ?? set.status?.currentReplicas ?? 0);
+    // Updates go from the highest ordinal down: while a pod above is still old, the rollout has not come here yet. Counting
+    // by `status.currentReplicas` instead would act on what the informer has not shown.
+    const isOld = (pod: Pod | undefined): boolean =>
+      pod !== undefined && pod.metadata.labels?.[CONTROLLER_REVISION_HASH_LABEL] !== revision;
+    const keeps = rolling === undefined ? wanted.slice(index + 1).some(isOld) : index < rolling;
     if (current === revision || !keeps || currentTemplate === undefined) {
       return statefulSetPod(set, start + index, revision, spec?.template ?? {});
     }
@@ -106,7 +109,7 @@ export function planStatefulSet(
   if (remove.length > 0 || spec?.updateStrategy?.type === "OnDelete") return done();
 
   const partition = spec?.updateStrategy?.rollingUpdate?.partition ?? 0;
-  for (let index = replicas - 1; index >= 0 && start + index >= partition; index--) {
+  for (let index = replicas - 1; index >= Math.max(0, partition); index--) {
     const pod = wanted[index];
     if (pod === undefined) continue;
     if (pod.metadata.labels?.[CONTROLLER_REVISION_HASH_LABEL] !== revision && !isTerminating(pod)) {
