@@ -1,9 +1,10 @@
 import type { Area, CaseFile, CaseResult } from "../area.ts";
 import { endpointRunners } from "../control-plane/endpoint-vectors.ts";
+import { seedRunners } from "../control-plane/seed-vectors.ts";
 import { serviceRunners } from "../control-plane/service-vectors.ts";
 import { notImplemented, type Vector, type VectorRunner } from "../control-plane/vector.ts";
 
-const runners: Readonly<Record<string, VectorRunner>> = { ...serviceRunners, ...endpointRunners };
+const runners: Readonly<Record<string, VectorRunner>> = { ...serviceRunners, ...endpointRunners, ...seedRunners };
 
 function vectorsOf(file: CaseFile): readonly Vector[] {
   const document = JSON.parse(file.text) as { readonly vectors?: readonly Vector[] };

@@ -32,6 +32,7 @@ import {
 import { isLoadBalancerTarget } from "@portolan/lb";
 import { healthCheckResponse } from "@portolan/proxy";
 import { Comparison, type MatchContext, valueAt } from "./expectation.ts";
+import { runEndpointsOfService } from "./seed-vectors.ts";
 import { notImplemented, type VectorRunner } from "./vector.ts";
 
 const noContext: MatchContext = { serviceCIDRs: [], nodePorts: [1, 0] };
@@ -148,7 +149,7 @@ function addressTexts(subsets: readonly EndpointSubset[]): EndpointSubset[] {
 const runEndpointsController: VectorRunner = (vector) => {
   const { input, expected } = vector;
   // Which Services are looked at is decided by the running controller, before the pure part.
-  if (input.service?.type === "ExternalName") return notImplemented(vector);
+  if (input.service?.type === "ExternalName" && expected.writes !== undefined) return runEndpointsOfService(vector);
   const service = serviceOf({ selector: { a: "b" }, ipFamilies: ["IPv4"], clusterIP: "10.96.0.1", ...input.service });
   const pods = ((input.pods ?? []) as Fields[]).map(podOf);
   const change = reconcileEndpoints({ service, pods });

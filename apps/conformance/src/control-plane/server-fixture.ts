@@ -100,7 +100,7 @@ export class ServerFixture {
   }
 
   async #hold(name: string, spec: Service["spec"] & object): Promise<void> {
-    const answer = await this.create({ apiVersion: "v1", kind: "Service", metadata: { name }, spec });
+    const answer = await this.create({ apiVersion: "v1", kind: "Service", metadata: { name }, spec } as Service);
     if (answer.code !== 201) throw new Error(`the cluster of the vector cannot be made: ${answer.status?.message}`);
   }
 
