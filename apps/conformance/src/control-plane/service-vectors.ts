@@ -344,6 +344,13 @@ const runNodePortBand: VectorRunner = ({ input, expected }) => {
   return new Comparison(noContext).subset(expected, bands).result;
 };
 
+const web: Service = {
+  apiVersion: "v1",
+  kind: "Service",
+  metadata: { name: "web" },
+  spec: { selector: { app: "web" }, ports: [{ port: 80 }] },
+};
+
 const runIPAllocator: VectorRunner = ({ input, expected }) => {
   if (input.create !== undefined) {
     const { serviceCIDRs, allocatedClusterIPs } = input;
@@ -373,6 +380,21 @@ const runIPAllocator: VectorRunner = ({ input, expected }) => {
       comparison.equal(422, await take(text, index), text);
     for (const [index, text] of (expected.accepted ?? []).entries())
       comparison.equal(201, await take(text, 1000 + index), text);
+    if (expected.whenOnlyFree !== undefined) {
+      const holders = new Map<string, string>();
+      for (let index = 0; ; index++) {
+        const name = `fill-${index}`;
+        const { object } = await server.create({ ...web, metadata: { name } });
+        if (object === undefined) break;
+        holders.set((object as Service).spec?.clusterIP ?? "", name);
+      }
+      const { release, nextAllocated } = expected.whenOnlyFree;
+      const holder = holders.get(release);
+      if (holder === undefined) return `${release} was not allocated`;
+      await server.request("DELETE", server.pathOf({ ...web, metadata: { name: holder } }));
+      const { object } = await server.create({ ...web, metadata: { name: "last" } });
+      comparison.equal(nextAllocated, (object as Service | undefined)?.spec?.clusterIP, "next allocated");
+    }
     return comparison.result;
   });
 };
@@ -430,13 +452,6 @@ const runDryRun: VectorRunner = ({ input, expected }) =>
     if (expected.nothingAllocated === true) comparison.equal(before, server.server.store.revision, "store revision");
     return comparison.result;
   });
-
-const web: Service = {
-  apiVersion: "v1",
-  kind: "Service",
-  metadata: { name: "web" },
-  spec: { selector: { app: "web" }, ports: [{ port: 80 }] },
-};
 
 const runDelete: VectorRunner = (vector) =>
   withServer(vector.input.cluster, async (server) => {
