@@ -246,7 +246,7 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
     },
     async listen(listenOptions) {
       const host = listenOptions.host ?? "127.0.0.1";
-      const certificates = await createCertificates(
+      const certificates = createCertificates(
         [
           "localhost",
           "kubernetes",

@@ -24,7 +24,11 @@ export {
 } from "./api-server.ts";
 export { type Access, adminUser, anonymousUser, type User } from "./authorization.ts";
 export type { AdvertisedAddress } from "./bootstrap.ts";
-export { type ApiController, type ApiControllerOptions, createGarbageCollector } from "./controllers/garbage-collector.ts";
+export {
+  type ApiController,
+  type ApiControllerOptions,
+  createGarbageCollector,
+} from "./controllers/garbage-collector.ts";
 export { createNamespaceController } from "./controllers/namespace-controller.ts";
 export { builtinResources, type VersionInfo } from "./discovery/index.ts";
 export type { FaultMatch, Faults, RequestFault } from "./faults.ts";

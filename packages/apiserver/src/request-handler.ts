@@ -350,7 +350,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       namespace,
       revision,
       after,
-      limit: listOptions.limit < 0 ? 0 : listOptions.limit,
+      limit: Math.max(listOptions.limit, 0),
       matches: (stored) => selection.matches(stored.object),
     });
     if (snapshot === undefined) {

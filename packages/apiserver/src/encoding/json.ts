@@ -159,8 +159,8 @@ export function parseJson(text: string): ParsedJson {
         continue;
       }
       at++;
-      const escape = text[at];
-      if (escape === "u") {
+      const letter = text[at];
+      if (letter === "u") {
         const digits = text.slice(at + 1, at + 5);
         if (!/^[0-9a-fA-F]{4}$/.test(digits)) {
           at += 1 + (/^[0-9a-fA-F]*/.exec(digits)?.[0].length ?? 0);
@@ -170,7 +170,7 @@ export function parseJson(text: string): ParsedJson {
         at += 5;
         continue;
       }
-      const plain = escape === undefined ? undefined : escapes[escape];
+      const plain = letter === undefined ? undefined : escapes[letter];
       if (plain === undefined) fail("in string escape code");
       result += plain;
       at++;

@@ -47,7 +47,7 @@ function integer(query: URLSearchParams, name: string): number | undefined {
   if (!/^[+-]?\d+$/.test(text))
     throw badRequestStatus(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
   const value = Number(text);
-  if (Math.abs(value) > 9223372036854775807)
+  if (Math.abs(value) >= 2 ** 63)
     throw badRequestStatus(`strconv.ParseInt: parsing ${JSON.stringify(text)}: value out of range`);
   return value;
 }
