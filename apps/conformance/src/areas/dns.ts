@@ -1,6 +1,12 @@
 import type { KubernetesObject } from "@portolan/core";
 import type { Area } from "../area.ts";
 import { type AnswerVector, runAnswerVectors, runSequences, type Sequence } from "../dns/answer-vectors.ts";
+import {
+  type ResolvConfVector,
+  runResolvConfVectors,
+  runSearchWalks,
+  type SearchWalkVector,
+} from "../dns/client-vectors.ts";
 import { runRecordedAnswers } from "../dns/recorded-answers.ts";
 
 interface VectorFile {
@@ -8,6 +14,8 @@ interface VectorFile {
   readonly states: Readonly<Record<string, { readonly objects: readonly KubernetesObject[] }>>;
   readonly vectors?: readonly AnswerVector[];
   readonly sequences?: readonly Sequence[];
+  readonly resolvconf?: readonly ResolvConfVector[];
+  readonly search_walks?: readonly SearchWalkVector[];
 }
 
 /** Answers of the cluster's DNS: recordings of CoreDNS (JSON lines) and vectors (`k8s-dns-vectors/1`). */
@@ -24,6 +32,8 @@ export const area: Area = {
         throw new Error(`${file.path} has format "${vectors.format}"; k8s-dns-vectors/1 is known`);
       yield* runAnswerVectors(vectors.vectors ?? [], vectors.states, only);
       yield* runSequences(vectors.sequences ?? [], vectors.states, only);
+      yield* runResolvConfVectors(vectors.resolvconf ?? [], only);
+      yield* runSearchWalks(vectors.search_walks ?? [], vectors.states, only);
     }
   },
 };

@@ -29,7 +29,10 @@ export interface HostileMessage {
   readonly recorded?: {
     readonly outcome: string;
     readonly replies: readonly RecordedReply[];
+    /** The outcome was found good, by the list or as something that mature servers do as well. */
     readonly inAccept: boolean;
+    /** What reading the other server's source foretold. */
+    readonly foreseen: string;
   };
 }
 
