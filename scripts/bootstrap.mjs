@@ -79,11 +79,7 @@ if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
 
 if (task === "start") {
   step("building what the local cluster needs");
-  run(
-    pnpm,
-    ["exec", "turbo", "run", "build", "--filter=local-cluster", "--output-logs=hash-only"],
-    "the build",
-  );
+  run(pnpm, ["exec", "turbo", "run", "build", "--filter=local-cluster", "--output-logs=hash-only"], "the build");
   step("starting");
   // Signals reach the whole foreground process group; this process waits for the cluster to clean up after itself.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});

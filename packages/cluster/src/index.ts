@@ -16,7 +16,8 @@ export {
   type ServiceDoor,
   startCluster,
 } from "./cluster.ts";
-export { createImageTable, type ImageEntry, type ImageProgram, type ImageTable } from "./images/image-table.ts";
+export * from "./fake-kubelet/index.ts";
+export * from "./images/index.ts";
 export * from "./kubelet/index.ts";
 export { applyManifests, ManifestError, readManifests, resourceTypeOf } from "./manifests.ts";
 export { type ClusterMode, chooseMode, ModeError } from "./mode.ts";

@@ -393,7 +393,7 @@ describe("kubelet on loopback", () => {
         signal: new AbortController().signal,
       },
     );
-    expect(ended).toEqual({ exitCode: 5 });
+    expect(ended).toEqual({ exitCode: 0 });
     expect(attached).toBe("from the shell\n");
     await until(
       () => pod("shell")?.status?.phase === "Failed",

@@ -72,14 +72,21 @@ export interface ContainerRunner {
   log(previous: boolean): ContainerLog | undefined;
   /** Starts another program in the container. @throws when the container does not run or there is no such program */
   exec(argv: readonly string[], options: ExecOptions): Promise<ContainerProcess>;
-  /** Gets the raw output of the program from now on; returns the function that ends that. */
+  /**
+   * Gets the raw output of the program from now on; returns the function that ends that. The first listener of an interactive
+   * container also gets what it said before: a client cannot attach before the program runs, and must not miss its first words.
+   */
   onOutput(listener: (stream: "stdout" | "stderr", chunk: Uint8Array) => void): () => void;
+  /** True when the container is interactive and nobody has listened yet. */
+  readonly unheard: boolean;
   remove(): void;
 }
 
 const MACHINE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** A program of our images that should listen is waited for this long before it counts as started anyway. */
 const LONGEST_START = 5_000;
+/** Output that an interactive container may say before somebody attaches, in octets. */
+const LONGEST_UNHEARD = 256 * 1024;
 
 /** Makes a runner; nothing happens before `run`. */
 export function createContainerRunner(
@@ -94,6 +101,9 @@ export function createContainerRunner(
   const stopping = new AbortController();
   const listeners = new Set<(stream: "stdout" | "stderr", chunk: Uint8Array) => void>();
   const logs: ContainerLog[] = [];
+  let unheard: { stream: "stdout" | "stderr"; chunk: Uint8Array }[] | undefined =
+    container.stdin === true || container.tty === true ? [] : undefined;
+  let unheardSize = 0;
   let current: ContainerProcess | undefined;
   let currentEnvironment: Record<string, string> = {};
   let image: ResolvedImage | undefined;
@@ -403,6 +413,10 @@ export function createContainerRunner(
         tty,
         onOutput(stream, chunk) {
           log.write(stream, chunk);
+          if (unheard !== undefined && unheardSize < LONGEST_UNHEARD) {
+            unheard.push({ stream, chunk });
+            unheardSize += chunk.length;
+          }
           for (const listener of listeners) listener(stream, chunk);
         },
         ...workingDirectory(),
@@ -517,7 +531,12 @@ export function createContainerRunner(
       return logs[index];
     },
     exec,
+    get unheard() {
+      return unheard !== undefined;
+    },
     onOutput(listener) {
+      for (const { stream, chunk } of unheard ?? []) listener(stream, chunk);
+      unheard = undefined;
       listeners.add(listener);
       return () => listeners.delete(listener);
     },

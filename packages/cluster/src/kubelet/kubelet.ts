@@ -92,7 +92,7 @@ export interface Kubelet {
 }
 
 /** Index of pods by node name. */
-export const NODE_INDEX = "portolan/node";
+const NODE_INDEX = "portolan/node";
 
 /** Index function of {@link NODE_INDEX}. */
 export function nodeIndex(pod: Pod): string[] {

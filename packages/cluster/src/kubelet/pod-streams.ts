@@ -74,6 +74,13 @@ export function createPodStreams(worker: (pod: Pod) => PodWorker | undefined): P
       try {
         const runner = find(pod, options.container);
         const running = runner.process;
+        const { terminated } = runner.record.state;
+        if (running === undefined && terminated !== undefined && runner.unheard) {
+          runner.onOutput((stream, chunk) =>
+            stream === "stdout" ? streams.stdout?.(chunk) : streams.stderr?.(chunk),
+          )();
+          return { exitCode: 0 };
+        }
         if (running === undefined) {
           return { error: `container ${runner.record.container.name} is not running; it has ended or is starting` };
         }
@@ -82,7 +89,9 @@ export function createPodStreams(worker: (pod: Pod) => PodWorker | undefined): P
         );
         try {
           const once = runner.record.container.stdinOnce === true;
-          return await converse(running, streams, once);
+          const result = await converse(running, streams, once);
+          // How the program ended is in the pod's status; an attach that has seen it to its end has succeeded.
+          return "exitCode" in result ? { exitCode: 0 } : result;
         } finally {
           detach();
         }
