@@ -88,8 +88,8 @@ function collect(child: ChildProcess): Promise<Outcome> {
   });
 }
 
-function kubectl(line: string, input?: string): Promise<Outcome> {
-  const child = spawn("kubectl", line.split(" "), { env: environment() });
+function kubectl(line: string | readonly string[], input?: string): Promise<Outcome> {
+  const child = spawn("kubectl", typeof line === "string" ? line.split(" ") : line, { env: environment() });
   const outcome = collect(child);
   child.stdin.end(input ?? "");
   return outcome;
@@ -198,7 +198,7 @@ describe.skipIf(!hasKubectl)(
     it("execs, copies files, forwards ports and reads logs", async () => {
       await kubectl("run web --image=nginx --port=80");
       expect((await kubectl("wait --for=condition=Ready pod/web --timeout=20s")).status).toBe(0);
-      expect(await kubectl("exec web -- sh -c exit\u00a03".replace("\u00a0", " "))).toBeDefined();
+      expect((await kubectl(["exec", "web", "--", "sh", "-c", "exit 3"])).status).toBe(3);
       expect((await kubectl("exec -i web -- cat", "through the pod")).stdout).toBe("through the pod");
       expect((await kubectl("exec web -- false")).status).toBe(1);
       expect((await kubectl("logs web")).stdout).toBe("web listens on TCP port 80\n");
@@ -227,12 +227,16 @@ describe.skipIf(!hasKubectl)(
     }, 60_000);
 
     it("follows logs, and shows crash loops and unknown images in the table", async () => {
-      await kubectl(
-        "run chatty --image=busybox --restart=Never -- sh -c for\u00a0i\u00a0in\u00a01\u00a02\u00a03;do\u00a0echo\u00a0$i;sleep\u00a00.2;done".replaceAll(
-          "\u00a0",
-          "\t",
-        ),
-      );
+      await kubectl([
+        "run",
+        "chatty",
+        "--image=busybox",
+        "--restart=Never",
+        "--",
+        "sh",
+        "-c",
+        "for i in 1 2 3; do echo $i; sleep 0.2; done",
+      ]);
       await kubectl("wait --for=jsonpath={.status.containerStatuses[0].state} pod/chatty --timeout=10s");
       await kubectl("run strange --image=ghcr.io/acme/shop:7");
       const end = Date.now() + 15_000;
