@@ -60,6 +60,15 @@ export type Change = (old: KubernetesObject | undefined) => {
   readonly managedFields?: readonly ManagedFieldsEntry[];
 };
 
+/** What clients cannot set on creation. */
+const systemFields = [
+  "uid",
+  "selfLink",
+  "creationTimestamp",
+  "deletionTimestamp",
+  "deletionGracePeriodSeconds",
+] as const;
+
 /** A new name is tried this often. */
 const generateNameAttempts = 8;
 const maxGeneratedNameBase = 58;
@@ -116,6 +125,7 @@ export class ResourceStorage {
     const metadata = this.#metadata(object);
     if (definition.namespaced) metadata.namespace = namespace;
     this.#checkOwnerReferences(metadata);
+    for (const field of systemFields) delete metadata[field];
 
     // The book of fields is kept of what the client asked for, before the server adds anything.
     const entries =
@@ -127,8 +137,7 @@ export class ResourceStorage {
     this.#checkNamespace(namespace, name);
     strategy.admit?.(object, undefined, kind);
 
-    const { uid: _, selfLink: __, deletionTimestamp: ___, deletionGracePeriodSeconds: ____, ...kept } = metadata;
-    const system: ObjectMeta = { ...kept, uid: newUid(), creationTimestamp: seconds(kind.now) };
+    const system: ObjectMeta = { ...metadata, uid: newUid(), creationTimestamp: seconds(kind.now) };
     if (name !== "") system.name = name;
     if (strategy.changesGeneration !== undefined) system.generation = 1;
     else delete system.generation;
@@ -256,11 +265,9 @@ export class ResourceStorage {
       (object.metadata.deletionGracePeriodSeconds ?? 0) === 0 &&
       !this.#hasSpecFinalizers(object)
     ) {
-      const removed = this.#write([...(strategy.release?.(old, kind) ?? []), this.#removalOf(stored)]);
-      return {
-        object: { ...object, metadata: { ...object.metadata, resourceVersion: String(removed.revision) } },
-        created: false,
-      };
+      this.#write([...(strategy.release?.(old, kind) ?? []), this.#removalOf(stored)]);
+      // The answer is the last state that was wanted, under the revision that it was based on.
+      return { object, created: false };
     }
     const result = this.#write([...writes, this.#writeOf(object, stored.revision)]);
     return { object: result.object, stored: result, created: false };
