@@ -119,6 +119,7 @@ export function assembleBlocks(configuration: readonly ServerBlockConfiguration[
   });
   const handler = createQueryHandler({
     blocks,
+    now: options.now,
     ...(options.random === undefined ? {} : { random: options.random }),
     ...(options.admission === undefined ? {} : { admission: options.admission }),
     ...(options.observe === undefined ? {} : { observe: options.observe }),

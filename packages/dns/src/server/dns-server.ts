@@ -57,8 +57,8 @@ export interface DnsServerOptions {
   readonly admission?: Admission;
   /** Milliseconds for questions under way when closing. Default 5000. */
   readonly grace?: number;
-  /** Called for every query, after its reply is known; `seconds` is how long it took. For logs; must be quick. */
-  readonly onQuery?: (report: QueryReport, seconds: number) => void;
+  /** Called for every query after its reply is known; see `createQueryLog`. Must be quick. */
+  readonly onQuery?: (report: QueryReport) => void;
   /** Told about what goes wrong in the background. Default: nothing. */
   readonly onError?: (error: unknown) => void;
 }
@@ -189,7 +189,6 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
   }
 
   function assemble(configuration: readonly ServerBlockConfiguration[]): Instance {
-    let started = 0;
     const probes: { name: DomainName; seen: number }[] = [];
     const assembly = assembleBlocks(configuration.map(withUpstreams), {
       ...(options.resolver === undefined ? {} : { resolver: options.resolver }),
@@ -209,9 +208,8 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
       },
       observeForward: metrics.forward,
       observe: (report) => {
-        const seconds = (now() - started) / 1000;
-        metrics.query(report, seconds);
-        options.onQuery?.(report, seconds);
+        metrics.query(report);
+        options.onQuery?.(report);
       },
     });
     const { zone } = assembly;
@@ -235,7 +233,6 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
       lameduck: Math.max(0, ...configuration.map(({ health }) => health?.lameduck ?? 0)),
       handler: {
         handle(request, client) {
-          started = now();
           for (const probe of probes) {
             const end = 12 + probe.name.length;
             if (request.length < end || !equalNames(request.subarray(12, end), probe.name)) continue;

@@ -23,6 +23,7 @@ import { faultReply, type Query, readQuery } from "../message/query.ts";
 import { nameRecord, type ResourceRecord, textRecord } from "../message/record.ts";
 import { operationCodes, recordClasses, recordTypes, responseCodes } from "../message/record-type.ts";
 import type { ClusterZone, ZoneAnswer } from "../zone/cluster-zone.ts";
+import { createAnswerTemplates, replyFromTemplate } from "./answer-template.ts";
 import type { ResolveOptions, Resolver } from "./resolver.ts";
 import { ResolveError } from "./resolver.ts";
 
@@ -83,6 +84,8 @@ export interface QueryReport {
   readonly plugin: string;
   /** Fixed word for what was wrong with a query that was not one. */
   readonly fault: string | undefined;
+  /** Milliseconds from the query to its reply. */
+  readonly duration: number;
 }
 
 /** Options of {@link createQueryHandler}. */
@@ -90,6 +93,8 @@ export interface QueryHandlerOptions {
   readonly blocks: readonly HandlerBlock[];
   /** Fair random numbers in [0, 1). Default `Math.random`; order of records is no secret. */
   readonly random?: () => number;
+  /** Monotonic milliseconds, for {@link QueryReport.duration}. Default: all durations are 0. */
+  readonly now?: () => number;
   /** Called once per query after its answer is known; must not throw. */
   readonly observe?: (report: QueryReport) => void;
   /** Looks at cookies and rates before anything is answered (RFC 7873): gives options for the reply, or a refusal. */
@@ -163,6 +168,9 @@ function outcome(rcode: number, zone: string, plugin: string): Outcome {
 /** Creates the pipeline that turns a message into its reply. */
 export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
   const random = options.random ?? Math.random;
+  const now = options.now ?? (() => 0);
+  const { admission, observe } = options;
+  const templates = createAnswerTemplates<HandlerBlock>();
   const encoder: MessageEncoder = createMessageEncoder();
   // The block of the longest origin that a name is within takes the question.
   const routes = options.blocks
@@ -197,30 +205,33 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     return [...records.filter((record) => !isAddress(record)), ...moving];
   }
 
-  function reply(
-    request: Uint8Array,
-    query: Query,
-    name: DomainName,
-    client: QueryClient,
-    block: HandlerBlock | undefined,
-    result: Outcome,
-    ednsOptions: readonly EdnsOption[],
-  ): Uint8Array {
-    const size = block?.udpPayloadSize ?? 1232;
-    const limit = client.transport === "tcp" ? 0xffff : Math.min(query.udpPayloadSize, Math.max(512, size));
-    let edns: Edns | undefined;
-    if (query.optionsOffset >= 0) {
-      const all = [...ednsOptions];
-      if (result.extendedError !== undefined)
-        all.push({
-          code: ednsOptionCodes.EXTENDED_ERROR,
-          data: Uint8Array.of(result.extendedError >>> 8, result.extendedError & 0xff),
-        });
-      edns = { udpPayloadSize: size, version: 0, dnssecOk: query.dnssecOk, reservedFlags: 0, options: all };
-    }
+  /** What of a query its reply needs. */
+  interface Asked {
+    readonly request: Uint8Array;
+    readonly query: Query;
+    readonly name: DomainName;
+    readonly client: QueryClient;
+    readonly block: HandlerBlock | undefined;
+    readonly started: number;
+    ednsOptions: readonly EdnsOption[];
+  }
+
+  function report(
+    asked: Asked,
+    reply: Uint8Array | undefined,
+    rcode: number,
+    zone: string,
+    plugin: string,
+    fault?: string,
+  ): void {
+    const { request, query, client, started } = asked;
+    observe?.({ client, request, query, reply, rcode, zone, plugin, fault, duration: now() - started });
+  }
+
+  function messageOf({ query, name, block }: Asked, result: Outcome, edns: Edns | undefined): Message {
     const ttl =
       result.rcode === responseCodes.SERVFAIL ? (block?.maximumFailureTtl ?? block?.maximumTtl) : block?.maximumTtl;
-    const message: Message = {
+    return {
       id: query.id,
       response: true,
       opcode: query.opcode,
@@ -237,17 +248,24 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
       additionals: capped(result.additionals, ttl),
       ...(edns === undefined ? {} : { edns }),
     };
-    const octets = encoder.encode(message, limit).slice();
-    options.observe?.({
-      client,
-      request,
-      query,
-      reply: octets,
-      rcode: result.rcode,
-      zone: result.zone,
-      plugin: result.plugin,
-      fault: undefined,
-    });
+  }
+
+  function send(asked: Asked, result: Outcome): Uint8Array {
+    const { query, client, block } = asked;
+    const size = block?.udpPayloadSize ?? 1232;
+    const limit = client.transport === "tcp" ? 0xffff : Math.min(query.udpPayloadSize, Math.max(512, size));
+    let edns: Edns | undefined;
+    if (query.optionsOffset >= 0) {
+      const all = [...asked.ednsOptions];
+      if (result.extendedError !== undefined)
+        all.push({
+          code: ednsOptionCodes.EXTENDED_ERROR,
+          data: Uint8Array.of(result.extendedError >>> 8, result.extendedError & 0xff),
+        });
+      edns = { udpPayloadSize: size, version: 0, dnssecOk: query.dnssecOk, reservedFlags: 0, options: all };
+    }
+    const octets = encoder.encode(messageOf(asked, result, edns), limit).slice();
+    report(asked, octets, result.rcode, result.zone, result.plugin);
     return octets;
   }
 
@@ -366,41 +384,35 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     return messages;
   }
 
-  function answer(
-    request: Uint8Array,
-    query: Query,
-    client: QueryClient,
-  ): Uint8Array | undefined | readonly Uint8Array[] | Promise<Uint8Array | undefined> {
-    const name = request.slice(headerLength, query.nameEnd);
-    const block = route(name, query.type);
-    let ednsOptions: readonly EdnsOption[] = [];
-    const send = (result: Outcome): Uint8Array => reply(request, query, name, client, block, result, ednsOptions);
+  function answer(asked: Asked): Uint8Array | undefined | readonly Uint8Array[] | Promise<Uint8Array | undefined> {
+    const { request, query, name, client, block } = asked;
+    const refuse = (rcode: number, plugin = ""): Uint8Array => send(asked, outcome(rcode, "dropped", plugin));
 
-    if (query.ednsVersion > 0) return send(outcome(responseCodes.BADVERS, "dropped", ""));
-    if (options.admission !== undefined) {
-      const admitted = options.admission.admit(query, readOptions(request, query), client);
-      ednsOptions = admitted.options ?? [];
-      if (admitted.action === "drop") return drop(request, client, "rate", query);
+    if (query.ednsVersion > 0) return refuse(responseCodes.BADVERS);
+    if (admission !== undefined) {
+      const admitted = admission.admit(query, readOptions(request, query), client);
+      asked.ednsOptions = admitted.options ?? [];
+      if (admitted.action === "drop") return drop(asked, "rate");
       if (admitted.action === "truncate")
-        return send({ ...outcome(responseCodes.NOERROR, "dropped", ""), truncated: true });
-      if (admitted.rcode !== undefined && admitted.rcode !== 0) return send(outcome(admitted.rcode, "dropped", ""));
+        return send(asked, { ...outcome(responseCodes.NOERROR, "dropped", ""), truncated: true });
+      if (admitted.rcode !== undefined && admitted.rcode !== 0) return refuse(admitted.rcode);
     }
     // A NOTIFY for a zone that we are no secondary of (RFC 1996 3.11).
-    if (query.opcode === operationCodes.NOTIFY) return send(outcome(responseCodes.NOTAUTH, "dropped", ""));
-    if (block === undefined) return send(outcome(responseCodes.REFUSED, "dropped", ""));
+    if (query.opcode === operationCodes.NOTIFY) return refuse(responseCodes.NOTAUTH);
+    if (block === undefined) return refuse(responseCodes.REFUSED);
     if (block.access !== undefined) {
       const access = block.access(client.address, query.type);
-      if (access === "drop") return drop(request, client, "access", query);
-      if (access === "block") return send(outcome(responseCodes.REFUSED, "dropped", "acl"));
-      if (access === "filter") return send(outcome(responseCodes.NOERROR, "dropped", "acl"));
+      if (access === "drop") return drop(asked, "access");
+      if (access === "block") return refuse(responseCodes.REFUSED, "acl");
+      if (access === "filter") return refuse(responseCodes.NOERROR, "acl");
     }
     if (query.class !== recordClasses.IN) {
       const found = query.class === recordClasses.CH ? chaos(block, name, query.type) : undefined;
-      return send(found ?? outcome(responseCodes.REFUSED, "dropped", ""));
+      return found === undefined ? refuse(responseCodes.REFUSED) : send(asked, found);
     }
     if (query.type === recordTypes.ANY && block.minimalAny === true) {
       const record = textRecord(name, recordTypes.HINFO, 8482, ["ANY obsoleted", "See RFC 8482"]);
-      return send({ ...outcome(responseCodes.NOERROR, "dropped", "any"), answers: [record] });
+      return send(asked, { ...outcome(responseCodes.NOERROR, "dropped", "any"), answers: [record] });
     }
     const question: Question = { name, type: query.type, class: query.class };
     const how: ResolveOptions = {
@@ -410,26 +422,26 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
       dnssecOk: query.dnssecOk,
     };
     if ((query.type === recordTypes.AXFR || query.type === recordTypes.IXFR) && block.transfer !== undefined)
-      return transfer(request, query, name, client, block, send) ?? onward(block, question, how, send);
+      return transfer(asked, block) ?? onward(asked, block, question, how);
     const found = block.zone?.answer(name, query.type);
-    if (found === undefined) return onward(block, question, how, send);
+    if (found === undefined) return onward(asked, block, question, how);
     if (found.rcode === responseCodes.NXDOMAIN && block.autopath === true) {
       const walked = autopath(block, question, how, client);
       if (walked !== undefined)
         return walked.then((result) =>
-          result === undefined ? settle(found, block, question, how, send) : send(result),
+          result === undefined ? settle(asked, found, block, question, how) : send(asked, result),
         );
     }
-    return settle(found, block, question, how, send);
+    return settle(asked, found, block, question, how);
   }
 
   /** Turns what the zone says into a reply, asking others where it does not know. */
   function settle(
+    asked: Asked,
     found: ZoneAnswer,
     block: HandlerBlock,
     question: Question,
     how: ResolveOptions,
-    send: (result: Outcome) => Uint8Array,
   ): Uint8Array | Promise<Uint8Array | undefined> {
     const zone = zoneLabel(found.zone);
     let result: Outcome = {
@@ -449,7 +461,7 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
         fallthrough !== undefined &&
         (fallthrough.length === 0 || fallthrough.some((one) => isWithin(question.name, one)));
       if (falls) {
-        if (question.type !== recordTypes.SOA) return onward(block, question, how, send);
+        if (question.type !== recordTypes.SOA) return onward(asked, block, question, how);
         // Whoever looks for the zone of a name reads it from here; whether the name exists is not ours to say.
         result = { ...result, rcode: responseCodes.NOERROR };
       }
@@ -457,11 +469,42 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     if (found.rcode === responseCodes.SERVFAIL) result.extendedError = extendedErrors.NOT_READY;
     if (found.chase !== undefined) {
       return chase(block, result, found.chase, question, how).then((chased) =>
-        send(block.loadbalance === true ? { ...chased, answers: shuffled(chased.answers) } : chased),
+        send(asked, block.loadbalance === true ? { ...chased, answers: shuffled(chased.answers) } : chased),
       );
     }
     if (block.loadbalance === true) result.answers = shuffled(result.answers);
-    return send(result);
+    const lasting = !found.miss || block.fallthrough === undefined;
+    const octets = send(asked, result);
+    if (
+      lasting &&
+      admission === undefined &&
+      block.access === undefined &&
+      result.extendedError === undefined &&
+      (block.autopath !== true || found.rcode === responseCodes.NOERROR)
+    )
+      keepTemplate(asked, block, found, zone, octets);
+    return octets;
+  }
+
+  /** Keeps a reply for whoever asks the same, without the OPT record, which is the client's affair. */
+  function keepTemplate(
+    asked: Asked,
+    block: HandlerBlock,
+    found: ZoneAnswer,
+    zoneLabel: string,
+    octets: Uint8Array,
+  ): void {
+    const { request, query } = asked;
+    let reply = octets;
+    if (query.optionsOffset >= 0) {
+      // The OPT record is the last one and, without options, has eleven octets.
+      reply = octets.slice(0, octets.length - 11);
+      const additionals = ((reply[10]! << 8) | reply[11]!) - 1;
+      reply[10] = additionals >>> 8;
+      reply[11] = additionals & 0xff;
+    }
+    const kept = { context: block, zone: block.zone!, answer: found, zoneLabel, reply };
+    templates.keep(request, query.nameEnd, query.type, kept);
   }
 
   /** Tries a name in the rest of its Pod's search list; undefined when there is none, or nothing was found. */
@@ -503,98 +546,126 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
   }
 
   function onward(
+    asked: Asked,
     block: HandlerBlock,
     question: Question,
     how: ResolveOptions,
-    send: (result: Outcome) => Uint8Array,
   ): Uint8Array | Promise<Uint8Array | undefined> {
     const blocked = block.except?.some((name) => isWithin(question.name, name)) === true;
     if (block.next === undefined || blocked) {
       // A block for everything that has nobody to ask has failed; one for certain zones has never been asked about others.
       const isRoot = block.origins.some((origin) => origin.length === root.length);
-      return send(outcome(isRoot ? responseCodes.SERVFAIL : responseCodes.REFUSED, isRoot ? "." : "dropped", ""));
+      return send(
+        asked,
+        outcome(isRoot ? responseCodes.SERVFAIL : responseCodes.REFUSED, isRoot ? "." : "dropped", ""),
+      );
     }
     return ask(block.next, question, how).then((result) =>
-      send(block.loadbalance === true ? { ...result, answers: shuffled(result.answers) } : result),
+      send(asked, block.loadbalance === true ? { ...result, answers: shuffled(result.answers) } : result),
     );
   }
 
   /** The answer to a question for a whole zone; undefined when the name is in none of ours. */
-  function transfer(
-    request: Uint8Array,
-    query: Query,
-    name: DomainName,
-    client: QueryClient,
-    block: HandlerBlock,
-    send: (result: Outcome) => Uint8Array,
-  ): Uint8Array | readonly Uint8Array[] | undefined {
+  function transfer(asked: Asked, block: HandlerBlock): Uint8Array | readonly Uint8Array[] | undefined {
+    const { request, query, name, client } = asked;
     const within = block.zone?.zones.find((zone) => isWithin(name, zone));
     const label = within === undefined ? "." : zoneLabel(within);
     if (!block.transfer!.allows(client.address) || client.transport === "udp")
-      return send(outcome(responseCodes.REFUSED, label, "transfer"));
+      return send(asked, outcome(responseCodes.REFUSED, label, "transfer"));
     const known = query.type === recordTypes.IXFR ? clientSerial(request, query) : undefined;
     // An incremental transfer starts from the SOA record that the client has (RFC 1995 section 3).
     if (query.type === recordTypes.IXFR && known === undefined)
-      return send(outcome(responseCodes.SERVFAIL, label, "transfer"));
+      return send(asked, outcome(responseCodes.SERVFAIL, label, "transfer"));
     if (within === undefined) return undefined;
     const records = block.zone!.transfer(name);
-    if (records === undefined) return send(outcome(responseCodes.NOTAUTH, label, "transfer"));
+    if (records === undefined) return send(asked, outcome(responseCodes.NOTAUTH, label, "transfer"));
     const capping = block.maximumFailureTtl;
     const authority = records[0]!;
     if (known === block.zone!.serial)
-      return send({
+      return send(asked, {
         ...outcome(responseCodes.NOERROR, label, "transfer"),
         authoritative: true,
         answers: capped([authority], capping),
       });
-    return transferMessages(query, name, capped(records, capping));
+    const messages = transferMessages(query, name, capped(records, capping));
+    report(asked, messages[0], responseCodes.NOERROR, label, "transfer");
+    return messages;
   }
 
-  function drop(request: Uint8Array, client: QueryClient, fault: string, query?: Query): undefined {
-    options.observe?.({ client, request, query, reply: undefined, rcode: 0, zone: "dropped", plugin: "", fault });
+  function drop(asked: Asked, fault: string): undefined {
+    report(asked, undefined, 0, "dropped", "", fault);
     return undefined;
+  }
+
+  /** An answer that was given before and still holds. */
+  function known(request: Uint8Array, query: Query, client: QueryClient, started: number): Uint8Array | undefined {
+    if (query.class !== recordClasses.IN || query.opcode !== operationCodes.QUERY || query.ednsVersion > 0)
+      return undefined;
+    const template = templates.find(request, query.nameEnd, query.type);
+    if (template === undefined) return undefined;
+    const { context, addressCount, rcode, zoneLabel: zone } = template;
+    const start = context.loadbalance === true && addressCount > 1 ? Math.floor(random() * addressCount) : 0;
+    const opt =
+      query.optionsOffset < 0
+        ? undefined
+        : { udpPayloadSize: context.udpPayloadSize ?? 1232, dnssecOk: query.dnssecOk };
+    const reply = replyFromTemplate(template, request, query.nameEnd, opt, start);
+    observe?.({
+      client,
+      request,
+      query,
+      reply,
+      rcode,
+      zone,
+      plugin: "kubernetes",
+      fault: undefined,
+      duration: now() - started,
+    });
+    return reply;
+  }
+
+  /** SERVFAIL for what went wrong inside. */
+  function panic(asked: Asked): Uint8Array {
+    const { request, query } = asked;
+    const { id, flags, nameEnd } = query;
+    const fault = { outcome: "refuse", reason: "record", rcode: responseCodes.SERVFAIL, id, flags, nameEnd } as const;
+    const octets = faultReply(request, fault);
+    report(asked, octets, responseCodes.SERVFAIL, "dropped", "", "panic");
+    return octets;
   }
 
   return {
     handle(request, client) {
+      const started = now();
       const query = readQuery(request);
-      if (query.outcome === "drop") return drop(request, client, query.reason);
-      if (query.outcome === "refuse") {
-        const octets = faultReply(request, query);
-        options.observe?.({
+      if (query.outcome !== "query") {
+        const reply = query.outcome === "refuse" ? faultReply(request, query) : undefined;
+        const rcode = query.outcome === "refuse" ? query.rcode : 0;
+        const duration = now() - started;
+        observe?.({
           client,
           request,
           query: undefined,
-          reply: octets,
-          rcode: query.rcode,
+          reply,
+          rcode,
           zone: "dropped",
           plugin: "",
           fault: query.reason,
+          duration,
         });
-        return octets;
+        return reply;
       }
+      if (admission === undefined) {
+        const reply = known(request, query, client, started);
+        if (reply !== undefined) return reply;
+      }
+      const name = request.slice(headerLength, query.nameEnd);
+      const asked: Asked = { request, query, name, client, block: route(name, query.type), started, ednsOptions: [] };
       try {
-        return answer(request, query, client);
+        const result = answer(asked);
+        return result instanceof Promise ? result.catch(() => panic(asked)) : result;
       } catch {
-        const octets = faultReply(request, {
-          outcome: "refuse",
-          reason: "record",
-          rcode: responseCodes.SERVFAIL,
-          id: query.id,
-          flags: query.flags,
-          nameEnd: query.nameEnd,
-        });
-        options.observe?.({
-          client,
-          request,
-          query,
-          reply: octets,
-          rcode: responseCodes.SERVFAIL,
-          zone: "dropped",
-          plugin: "",
-          fault: "panic",
-        });
-        return octets;
+        return panic(asked);
       }
     },
   };

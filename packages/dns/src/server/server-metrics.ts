@@ -13,8 +13,8 @@ import type { QueryReport } from "./query-handler.ts";
 /** The metrics of a server under CoreDNS's names, so that dashboards and alerts go on working; our own begin with `portolan_dns_`. */
 export interface ServerMetrics {
   readonly registry: MetricsRegistry;
-  /** Takes note of one query; `duration` in seconds. */
-  query(report: QueryReport, duration: number): void;
+  /** Takes note of one query. */
+  query(report: QueryReport): void;
   forward(event: ForwardEvent): void;
   readonly panics: Counter;
   readonly reloadFailures: Counter;
@@ -137,47 +137,61 @@ export function createServerMetrics(server: ServerLabel, version: string): Serve
   ]);
 
   // Label text is made once per combination, not once per query.
-  const series = new Map<string, Series>();
-  const responseCounters = new Map<string, Counter>();
+  const series = new Map<string, Map<number, Series>>();
+  const responseCounters = new Map<string, Map<string, Counter[]>>();
 
   return {
     registry,
     panics,
     reloadFailures,
-    query(report, seconds) {
+    query(report) {
       const { query, client, reply, zone, plugin } = report;
       if (report.fault !== undefined) {
         faults(report.fault).increment();
         if (report.fault === "panic") panics.increment();
       }
       if (query === undefined && reply === undefined) return;
-      const typeName = query === undefined ? "other" : recordTypeName(query.type);
-      // Types nobody knows share one label: a sender must not be able to make labels.
-      const type = typeName.startsWith("TYPE") ? "other" : typeName;
-      const family = client.address.includes(":") ? "2" : "1";
-      const key = `${zone} ${client.transport} ${family} ${type}`;
-      let one = series.get(key);
+      const six = client.address.includes(":");
+      const code = ((query?.type ?? 0) << 2) | (client.transport === "tcp" ? 2 : 0) | (six ? 1 : 0);
+      let ofZone = series.get(zone);
+      if (ofZone === undefined) {
+        ofZone = new Map();
+        series.set(zone, ofZone);
+      }
+      let one = ofZone.get(code);
       if (one === undefined) {
+        const typeName = query === undefined ? "other" : recordTypeName(query.type);
+        // Types nobody knows share one label: a sender must not be able to make labels.
+        const type = typeName.startsWith("TYPE") ? "other" : typeName;
         one = {
-          requests: requests(server, zone, "", client.transport, family, type),
+          requests: requests(server, zone, "", client.transport, six ? "2" : "1", type),
           requestSize: requestSize(server, zone, "", client.transport),
           responseSize: responseSize(server, zone, "", client.transport),
           duration: duration(server, zone, ""),
         };
-        series.set(key, one);
+        if (ofZone.size < 1024) ofZone.set(code, one);
       }
       one.requests.increment();
       one.requestSize.observe(report.request.length);
-      one.duration.observe(seconds);
+      one.duration.observe(report.duration / 1000);
       if (query?.dnssecOk === true) dnssecOk(server, zone, "").increment();
       if (reply === undefined) return;
       one.responseSize.observe(reply.length);
       if ((reply[2]! & (headerFlags.TC >>> 8)) !== 0) truncated(client.transport).increment();
-      const responseKey = `${zone} ${report.rcode} ${plugin}`;
-      let counter = responseCounters.get(responseKey);
+      let ofPlugin = responseCounters.get(zone);
+      if (ofPlugin === undefined) {
+        ofPlugin = new Map();
+        responseCounters.set(zone, ofPlugin);
+      }
+      let counters = ofPlugin.get(plugin);
+      if (counters === undefined) {
+        counters = [];
+        ofPlugin.set(plugin, counters);
+      }
+      let counter = counters[report.rcode];
       if (counter === undefined) {
         counter = responses(server, zone, "", responseCodeName(report.rcode), plugin);
-        responseCounters.set(responseKey, counter);
+        counters[report.rcode] = counter;
       }
       counter.increment();
     },

@@ -4,6 +4,7 @@ import {
   type DomainName,
   equalNames,
   isWithin,
+  joinNames,
   labelsOf,
   nameFromLabels,
   nameFromText,
@@ -29,7 +30,7 @@ import {
 } from "./cluster-index.ts";
 import { createExternalZone } from "./external-zone.ts";
 import { addressFromPodLabel } from "./pod-name.ts";
-import { readReverseName, reverseLabels, reverseZonesOfPrefix } from "./reverse-name.ts";
+import { addressKey, readReverseName, reverseLabels, reverseZonesOfPrefix } from "./reverse-name.ts";
 
 /** What names below `pod.` answer: nothing, any address in any existing namespace, or addresses of live Pods of the namespace only. */
 export type PodMode = "disabled" | "insecure" | "verified";
@@ -132,6 +133,8 @@ export interface ClusterZone {
   readonly serial: number;
   /** Counts changes that make or unmake names. */
   readonly generation: number;
+  /** Counts all changes that any answer may show. */
+  readonly revision: number;
   /** Namespace of the live Pod with this address; only with {@link PodMode} `verified`. */
   namespaceOfPod(address: string): string | undefined;
 }
@@ -162,6 +165,8 @@ const sharedEmpty: Found = { kind: "empty", shared: true };
 
 /** CNAMEs of the zone itself that are followed from a question (CoreDNS plugin/backend_lookup.go). */
 const maximumChain = 11;
+const primaryPrefix = nameFromText("ns.dns.");
+const mailboxPrefix = nameFromText("hostmaster.");
 const schemaVersion = "1.1.0";
 const schemaVersionTtl = 28800;
 
@@ -251,9 +256,35 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
   }
   setLocalAddresses(options.localAddresses ?? []);
 
+  let revision = 0;
+  /** Items of headless Services under their own names, until something about them changes. */
+  const headless = new WeakMap<ServiceEntry, { generation: number; items: readonly Item[] }>();
+  /** Distinct addresses of one family in items that are kept. */
+  const distinct = new WeakMap<readonly Item[], { four?: readonly Uint8Array[]; six?: readonly Uint8Array[] }>();
+
+  function distinctAddresses(items: readonly Item[], length: number): readonly Uint8Array[] {
+    let known = distinct.get(items);
+    if (known === undefined) {
+      known = {};
+      distinct.set(items, known);
+    }
+    const family = length === 4 ? "four" : "six";
+    let list = known[family];
+    if (list === undefined) {
+      const byKey = new Map<string, Uint8Array>();
+      for (const { address } of items)
+        if (address?.bytes.length === length) byKey.set(addressKey(address.bytes), address.bytes);
+      list = [...byKey.values()];
+      known[family] = list;
+    }
+    return list;
+  }
+
   function changed(yes: boolean): boolean {
-    if (yes) serial = Math.max(serial, Math.floor(now() / 1000));
-    return yes;
+    if (!yes) return false;
+    revision++;
+    serial = Math.max(serial, Math.floor(now() / 1000));
+    return true;
   }
 
   function zoneOf(name: DomainName): { zone: ServedZone; offset: number } | undefined {
@@ -348,7 +379,15 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
       const protocol = second.startsWith("_") ? second.slice(1) : second;
       acceptsPort = (port) => (name === "" || port.name === name) && (protocol === "" || port.protocol === protocol);
     }
-    if (service.headless) return found(endpointItems(service, () => true, acceptsPort));
+    if (service.headless) {
+      if (extra > 0) return found(endpointItems(service, () => true, acceptsPort));
+      let compiled = headless.get(service);
+      if (compiled?.generation !== service.generation) {
+        compiled = { generation: service.generation, items: endpointItems(service, () => true, anyPort) };
+        headless.set(service, compiled);
+      }
+      return found(compiled.items);
+    }
     const owner = [service.name, namespace, "svc"];
     const items: Item[] = [];
     for (const port of service.ports)
@@ -454,8 +493,8 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
 
   function authority(zone: DomainName): ResourceRecord {
     return authorityRecord(zone, Math.min(ttl, 300), {
-      primary: qualified(["ns", "dns"], zone),
-      mailbox: qualified(["hostmaster"], zone),
+      primary: joinNames(primaryPrefix, zone),
+      mailbox: joinNames(mailboxPrefix, zone),
       serial,
       refresh: 7200,
       retry: 1800,
@@ -473,14 +512,7 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
       if (address?.bytes.length === length) records.push(addressRecord(name, ttl, address.bytes));
       return records;
     }
-    const seen = new Set<string>();
-    for (const { address } of items) {
-      if (address === undefined || address.bytes.length !== length) continue;
-      const key = String.fromCharCode(...address.bytes);
-      if (seen.has(key)) continue;
-      seen.add(key);
-      records.push(addressRecord(name, ttl, address.bytes));
-    }
+    for (const bytes of distinctAddresses(items, length)) records.push(addressRecord(name, ttl, bytes));
     return records;
   }
 
@@ -739,6 +771,9 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
     transfer,
     get serial() {
       return serial;
+    },
+    get revision() {
+      return revision + localGeneration;
     },
     get generation() {
       return index.generation + localGeneration;

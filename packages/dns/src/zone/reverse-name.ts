@@ -8,7 +8,7 @@ export const reverseZoneIPv6: DomainName = nameFromText("ip6.arpa.");
 
 /** A key of an address for maps: its octets as Latin-1 text, so that a key is as short as can be and prefixes are prefixes. */
 export function addressKey(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes);
+  return String.fromCharCode.apply(undefined, bytes as unknown as number[]);
 }
 
 const hexadecimal = "0123456789abcdef";
