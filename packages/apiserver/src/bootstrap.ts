@@ -1,12 +1,28 @@
-import type { EndpointSlice, Endpoints, KubernetesObject, Namespace, Service, ServiceCIDR } from "@portolan/core";
+import type {
+  Condition,
+  EndpointSlice,
+  Endpoints,
+  KubernetesObject,
+  Namespace,
+  Service,
+  ServiceCIDR,
+} from "@portolan/core";
 import type { IPFamily } from "@portolan/net";
+import { decodeObject } from "./encoding/decoding.ts";
+import type { JsonValue } from "./encoding/json.ts";
 import type { RequestHandler } from "./request-handler.ts";
+import { documentOf } from "./requests/body.ts";
 
 /** Where clients within the cluster reach the server. */
 export interface AdvertisedAddress {
   readonly address: string;
   readonly port: number;
 }
+
+const namespaceNameLabel = "kubernetes.io/metadata.name";
+const defaultServiceCIDR = "kubernetes";
+/** Protects a range while addresses of it are in use. */
+const serviceCIDRFinalizer = "networking.k8s.io/service-cidr-finalizer";
 
 const initialNamespaces = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
@@ -41,7 +57,13 @@ export function writeInitialObjects(
   }
 
   for (const name of initialNamespaces) {
-    const namespace: Namespace = { apiVersion: "v1", kind: "Namespace", metadata: { name }, spec: {}, status: {} };
+    const namespace: Namespace = {
+      apiVersion: "v1",
+      kind: "Namespace",
+      metadata: { name, labels: { [namespaceNameLabel]: name } },
+      spec: {},
+      status: {},
+    };
     createMissing("namespaces", "", namespace);
   }
 
@@ -49,33 +71,49 @@ export function writeInitialObjects(
   const cidr: ServiceCIDR = {
     apiVersion: "networking.k8s.io/v1",
     kind: "ServiceCIDR",
-    metadata: { name: "kubernetes" },
+    metadata: { name: defaultServiceCIDR },
     spec: { cidrs: [...serviceCIDRs] },
     status: {},
   };
   createMissing(cidrs.collection, "", cidr);
-  const stored = cidrs.get("", "kubernetes");
-  if ((stored.object as ServiceCIDR).status?.conditions === undefined) {
+  const isReady = (cidrs.get("", defaultServiceCIDR).object as ServiceCIDR).status?.conditions !== undefined;
+  if (!isReady) {
+    // The condition is first set by the server and then kept by the controller of ServiceCIDRs, both with server-side apply.
+    const ready = { type: "Ready", status: "True" } as const;
+    const conditions: readonly [string, Condition][] = [
+      ["kubernetes-service-cidr-controller", ready],
+      [
+        "service-cidr-controller",
+        {
+          ...ready,
+          lastTransitionTime: seconds(strategy.now),
+          reason: "",
+          message: "Kubernetes Service CIDR is ready",
+        },
+      ],
+    ];
+    for (const [applier, condition] of conditions) {
+      const context = { options, manager: applier, subresource: "status", strategy };
+      const configuration: ServiceCIDR = {
+        apiVersion: cidr.apiVersion as string,
+        kind: "ServiceCIDR",
+        metadata: { name: defaultServiceCIDR },
+        status: { conditions: [condition] },
+      };
+      const decode = (object: KubernetesObject): KubernetesObject =>
+        decodeObject(documentOf(object as unknown as JsonValue), cidrs.schema).object as unknown as KubernetesObject;
+      cidrs.update("", defaultServiceCIDR, cidrs.applyChange(configuration, context, decode), "apply", context);
+    }
     cidrs.update(
       "",
-      "kubernetes",
+      defaultServiceCIDR,
       (old) => {
         const object = structuredClone(old) as ServiceCIDR;
-        object.status = {
-          conditions: [
-            {
-              type: "Ready",
-              status: "True",
-              lastTransitionTime: seconds(strategy.now),
-              reason: "",
-              message: "Kubernetes Service CIDR is ready",
-            },
-          ],
-        };
+        object.metadata.finalizers = [serviceCIDRFinalizer];
         return { object };
       },
       "patch",
-      { options, manager, subresource: "status", strategy },
+      { options, manager: "kube-controller-manager", subresource: "", strategy },
     );
   }
 

@@ -5,7 +5,7 @@ import {
   createGarbageCollector,
   createNamespaceController,
 } from "@portolan/apiserver";
-import { createApiClient, createInformerFactory, isNotFound } from "@portolan/client";
+import { createApiClient, createInformerFactory, isNotFound, systemClock } from "@portolan/client";
 import {
   createDaemonSetController,
   createDeploymentController,
@@ -29,6 +29,9 @@ export interface ApiCluster {
   close(): Promise<void>;
 }
 
+/** Day of the recordings. */
+const recordedAt = Date.UTC(2026, 10, 22, 12);
+
 /** Kinds that cases make, owners first. */
 const left: readonly ResourceType[] = [
   resources.deployments,
@@ -46,6 +49,7 @@ const left: readonly ResourceType[] = [
 /** Composes it. What the recorded server's build said of itself is no behaviour and given here. */
 export async function startApiCluster(): Promise<ApiCluster> {
   const stopping = new AbortController();
+  const started = Date.now();
   // Every controller and informer listens for the end.
   setMaxListeners(0, stopping.signal);
   const server = await createApiServer({
@@ -53,6 +57,8 @@ export async function startApiCluster(): Promise<ApiCluster> {
     nodePortRange: "30000-32767",
     advertise: { address: "192.0.2.1", port: 26443 },
     projectedConfigMaps: ["openshift-service-ca.crt"],
+    // Ages of objects with given dates are as of the recording.
+    clock: { ...systemClock, now: () => recordedAt + (Date.now() - started) },
     version: {
       major: "1",
       minor: "36",

@@ -69,6 +69,17 @@ const values = names(`
   CustomResourceDefinition.spec CustomResourceDefinitionSpec.names
 `);
 
+/** Times held by value: `null` when they are not set. */
+const timeValues: readonly string[] = [
+  ...names(`
+  PodCondition.lastProbeTime PodCondition.lastTransitionTime NodeCondition.lastHeartbeatTime NodeCondition.lastTransitionTime
+  NamespaceCondition.lastTransitionTime DeploymentCondition.lastUpdateTime DeploymentCondition.lastTransitionTime
+  ReplicaSetCondition.lastTransitionTime StatefulSetCondition.lastTransitionTime DaemonSetCondition.lastTransitionTime
+  JobCondition.lastProbeTime JobCondition.lastTransitionTime ContainerStateRunning.startedAt ContainerStateTerminated.startedAt
+  ContainerStateTerminated.finishedAt Event.firstTimestamp Event.lastTimestamp
+`),
+];
+
 /** Fields without `omitempty` that the schema does not call required, with their zero. */
 const always: ReadonlyMap<string, JsonValue> = new Map<string, JsonValue>([
   ["Event.eventTime", null],
@@ -76,6 +87,7 @@ const always: ReadonlyMap<string, JsonValue> = new Map<string, JsonValue>([
   ["Event.reportingInstance", ""],
   ["StatefulSetStatus.availableReplicas", 0],
   ["EndpointSlice.ports", null],
+  ...timeValues.map((name): [string, JsonValue] => [name, null]),
 ]);
 
 /** Required in OpenAPI and yet `omitempty` in Go. */

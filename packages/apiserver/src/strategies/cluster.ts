@@ -65,19 +65,7 @@ export const plainSpecStrategy: Strategy = {
   changesGeneration: specChanged,
 };
 
-export const serviceCIDRStrategy: Strategy = {
-  reset: statusFields,
-  resetStatus: specFields,
-  admit(object, old) {
-    if (old !== undefined) return;
-    const metadata = object.metadata ?? {};
-    object.metadata = metadata;
-    // The finalizer protects the range while addresses of it are in use.
-    if (metadata.finalizers?.includes("networking.k8s.io/service-cidr-finalizer") !== true) {
-      metadata.finalizers = [...(metadata.finalizers ?? []), "networking.k8s.io/service-cidr-finalizer"];
-    }
-  },
-};
+export const serviceCIDRStrategy: Strategy = { reset: statusFields, resetStatus: specFields };
 
 export const endpointSliceStrategy: Strategy = {
   changesGeneration(object, old) {
