@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { delimiter, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { applyManifests, type Cluster, type ClusterMode, startCluster } from "@portolan/cluster";
 import { type Pod, resources, type Service } from "@portolan/core";
@@ -192,22 +192,34 @@ async function tour(cluster: Cluster, say: (text: string) => void): Promise<read
   }
 }
 
-/** What to type next; every line of it works. */
-async function hints(cluster: Cluster): Promise<string> {
-  const kubectl = `kubectl --kubeconfig ${cluster.kubeconfig}`;
+/** What to type next; every line of it works. `application`: the built-in one runs. */
+async function hints(cluster: Cluster, application: boolean): Promise<string> {
+  const below = relative(process.cwd(), cluster.kubeconfig);
+  const kubectl = `kubectl --kubeconfig ${below.startsWith("..") ? cluster.kubeconfig : below}`;
   const dig = `dig @127.0.0.1 -p ${cluster.dns.port}`;
   const proxy = `curl --proxy socks5h://127.0.0.1:${cluster.gateway.port}`;
   const lines = [
     `export KUBECONFIG=${cluster.kubeconfig}`,
     `${kubectl} get nodes,pods,svc,endpointslices -A -o wide`,
-    `${kubectl} describe svc frontend`,
-    `${kubectl} scale deployment backend --replicas=5`,
-    `${kubectl} get endpointslices -w`,
-    `${dig} backend.default.svc.${cluster.domain} +short`,
-    `${dig} SRV _mysql._tcp.database-headless.default.svc.${cluster.domain} +short`,
-    `${proxy} http://backend.default.svc.${cluster.domain}/`,
+    `${dig} kubernetes.default.svc.${cluster.domain} +short`,
   ];
-  for (const door of await cluster.doors()) lines.push(`curl http://127.0.0.1:${door.port}/    # ${door.what}`);
+  if (application) {
+    lines.push(
+      `${kubectl} describe svc frontend`,
+      `${kubectl} scale deployment backend --replicas=5`,
+      `${kubectl} get endpointslices -w`,
+      `${dig} SRV _mysql._tcp.database-headless.default.svc.${cluster.domain} +short`,
+    );
+  }
+  if (cluster.mode !== "none") {
+    if (application) {
+      lines.push(
+        `${kubectl} exec client -- curl -s http://backend`,
+        `${proxy} http://backend.default.svc.${cluster.domain}/`,
+      );
+    }
+    for (const door of await cluster.doors()) lines.push(`curl http://127.0.0.1:${door.port}/    # ${door.what}`);
+  }
   const missing = ["kubectl", "dig", "curl"].filter((program) => !onPath(program));
   const note = missing.length > 0 ? `\n(not on this machine's PATH: ${missing.join(", ")})` : "";
   return `Try, in another terminal:\n${lines.map((line) => `  ${line}`).join("\n")}${note}`;
@@ -262,7 +274,11 @@ export async function up(options: UpOptions, signal: AbortSignal, say: (text: st
         await applyManifests(cluster.api, application(), "harbour.yaml");
         say(`[${seconds().padStart(7)}] application applied; waiting for its pods`);
         await waitUntilReady(cluster, signal);
-        if (!signal.aborted) {
+        if (!signal.aborted && cluster.mode === "none") {
+          say(
+            `[${seconds().padStart(7)}] all pods ready; they are objects only in this mode, so there are no requests to make`,
+          );
+        } else if (!signal.aborted) {
           say(`[${seconds().padStart(7)}] all pods ready; making requests`);
           const results = await tour(cluster, say);
           const failed = results.filter((result) => result.failures.length > 0);
@@ -275,7 +291,9 @@ export async function up(options: UpOptions, signal: AbortSignal, say: (text: st
       }
     }
     if (!options.once && !signal.aborted) {
-      say(`\n${await hints(cluster)}\n\nCtrl-C ends the cluster and removes everything it made.`);
+      say(
+        `\n${await hints(cluster, !options.empty && manifests.length === 0)}\n\nCtrl-C ends the cluster and removes everything it made.`,
+      );
       await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
     }
   } catch (error) {

@@ -38,6 +38,7 @@ import { createServiceController } from "@portolan/lb";
 import { createAnnouncer, localProvider } from "@portolan/lb-local";
 import { formatAddress } from "@portolan/net";
 import { createProxy, type ServiceProxy } from "@portolan/proxy";
+import { createFakeKubelet } from "./fake-kubelet/index.ts";
 import { createConnectDial, createRelayDial } from "./gateway/dial.ts";
 import { createDoors } from "./gateway/doors.ts";
 import { createGateway, type Gateway, type GatewayClient } from "./gateway/gateway.ts";
@@ -500,6 +501,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       run(`kubelet of ${name}`, kubelet);
     }
 
+    if (mode === "none") run("fake kubelet", createFakeKubelet({ api, informers }));
+
     const doorEvents = eventsOf("portolan-gateway");
     const doors = createDoors({
       informers,
@@ -509,7 +512,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       onProblem: (service, message) =>
         doorEvents.event(service, "Warning", "LoopbackPort", message, resources.services),
     });
-    run("doors", doors);
+    if (mode !== "none") run("doors", doors);
     if (fabric !== undefined) {
       const announced = new Map<string, NetnsNode>();
       run(
