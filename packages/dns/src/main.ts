@@ -3,16 +3,18 @@
  * The server as a process: `node dist/main.js --api-socket PATH | --kubeconfig PATH --listen 0.0.0.0:53 --domain cluster.local
  * [--corefile FILE] [--upstream HOST:PORT]…`. Prints one line when it answers and knows the cluster, ends on SIGTERM.
  */
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { createApiClient } from "@portolan/client";
 import { createHttpTransport, transportFromKubeconfig } from "@portolan/client/node";
+import { createAdmission } from "./server/admission.ts";
 import { durationFromText, endpointFromText, readServerConfiguration } from "./server/configuration.ts";
 import { DnsServerError, startDnsServer } from "./server/dns-server.ts";
 
 const usage = `usage: main.js (--api-socket PATH | --kubeconfig PATH [--context NAME]) [--listen HOST:PORT]... [--domain NAME]
                [--corefile FILE] [--upstream HOST[:PORT]]... [--local-address IP]... [--lameduck DURATION]
-               [--health HOST:PORT] [--ready HOST:PORT] [--metrics HOST:PORT]`;
+               [--cookies] [--rate-limit REPLIES_PER_SECOND] [--health HOST:PORT] [--ready HOST:PORT] [--metrics HOST:PORT]`;
 
 function fail(message: string): never {
   process.stderr.write(`dns: ${message}\n`);
@@ -33,6 +35,8 @@ async function main(): Promise<void> {
         upstream: { type: "string", multiple: true },
         "local-address": { type: "string", multiple: true },
         lameduck: { type: "string" },
+        cookies: { type: "boolean" },
+        "rate-limit": { type: "string" },
         health: { type: "string" },
         ready: { type: "string" },
         metrics: { type: "string" },
@@ -72,6 +76,15 @@ async function main(): Promise<void> {
     ...(values.metrics === undefined ? {} : { metrics: place(values.metrics, 9153) }),
   };
   const lameduck = values.lameduck === undefined ? undefined : durationFromText(values.lameduck);
+  const limit = values["rate-limit"];
+  if (limit !== undefined && !/^[1-9][0-9]*$/.test(limit)) fail(`--rate-limit: "${limit}" is no number of replies`);
+  const admission =
+    values.cookies === true || limit !== undefined
+      ? createAdmission({
+          ...(values.cookies === true ? { cookies: { secret: randomBytes(16) } } : {}),
+          ...(limit === undefined ? {} : { rate: { repliesPerSecond: Number(limit) } }),
+        })
+      : undefined;
   let lastError = "";
   const server = await startDnsServer({
     api: createApiClient(transport),
@@ -85,6 +98,8 @@ async function main(): Promise<void> {
     ...(values.upstream === undefined ? {} : { upstreams: values.upstream }),
     ...(values["local-address"] === undefined ? {} : { localAddresses: values["local-address"] }),
     ...(Object.keys(endpoints).length === 0 ? {} : { endpoints }),
+    ...(admission === undefined ? {} : { admission }),
+    log: (line) => process.stdout.write(`${line}\n`),
     onError(error) {
       if (error instanceof DnsServerError && error.code === "loop") fail(error.message);
       // The same trouble again and again is one line.

@@ -134,6 +134,116 @@ describe("a server that watches an API", () => {
   });
 });
 
+describe("a server under attack", () => {
+  it("answers the next good query after every broken one", async () => {
+    const { port } = await cluster();
+    const good = query("web.default.svc.cluster.local.", recordTypes.A);
+    const broken: Uint8Array[] = [new Uint8Array(0), good.subarray(0, 11), good.subarray(0, 20), new Uint8Array(600)];
+    for (let bit = 16; bit < good.length * 8; bit += 7) {
+      const octets = good.slice();
+      octets[bit >> 3]! ^= 1 << (bit & 7);
+      broken.push(octets);
+    }
+    const socket = createSocket("udp4");
+    for (const octets of broken) socket.send(octets, port, "127.0.0.1");
+    expect(texts(decodeMessage((await udp(port, good))!))).toHaveLength(1);
+    socket.close();
+  });
+
+  it("closes a TCP connection that speaks something else, and goes on serving others", async () => {
+    const { port } = await cluster();
+    expect(await tcp(port, [Buffer.from("GET / HTTP/1.1\r\nHost: x\r\n\r\n")], 1)).toEqual([]);
+    expect(await tcp(port, [frameMessage(query("web.default.svc.cluster.local.", recordTypes.A))], 1)).toHaveLength(1);
+  });
+
+  it("never answers a response", async () => {
+    const { port } = await cluster();
+    const octets = query("web.default.svc.cluster.local.", recordTypes.A);
+    octets[2]! |= 0x80;
+    expect(await udp(port, octets, 300)).toBeUndefined();
+  });
+});
+
+describe("a server with a Corefile", () => {
+  const corefile = (ttl: number): string => `.:53 {
+    errors
+    health 127.0.0.1:0 {
+      lameduck 300ms
+    }
+    ready 127.0.0.1:0
+    prometheus 127.0.0.1:0
+    kubernetes cluster.local in-addr.arpa {
+      ttl ${ttl}
+    }
+    transfer {
+      to *
+    }
+  }`;
+
+  it("has health, readiness and metrics, and is not ready while it shuts down", async () => {
+    const { api } = await cluster();
+    const server = await startDnsServer({
+      api: createApiClient(api.transport),
+      corefile: corefile(7),
+      listen: [{ host: "127.0.0.1", port: 0 }],
+    });
+    open.push(server);
+    const page = async (name: string): Promise<[number, string]> => {
+      const { port } = server.endpoints.find((endpoint) => endpoint.name === name)!;
+      const response = await fetch(`http://127.0.0.1:${port}/${name}`);
+      return [response.status, await response.text()];
+    };
+    expect(await page("health")).toEqual([200, "OK"]);
+    expect(await page("ready")).toEqual([200, "OK"]);
+    expect((await page("metrics"))[1]).toContain("coredns_build_info");
+    const closed = server.close();
+    expect((await page("ready"))[0]).toBe(503);
+    const { port } = server.addresses[0]!;
+    expect(await udp(port, query("web.default.svc.cluster.local.", recordTypes.A))).toBeDefined();
+    await closed;
+    expect(await udp(port, query("web.default.svc.cluster.local.", recordTypes.A), 200)).toBeUndefined();
+  });
+
+  it("takes another one while it runs, and keeps the old one when the new one is wrong", async () => {
+    const { api } = await cluster();
+    const server = await startDnsServer({
+      api: createApiClient(api.transport),
+      corefile: corefile(7),
+      listen: [{ host: "127.0.0.1", port: 0 }],
+      endpoints: {},
+    });
+    open.push(server);
+    const ttl = async (): Promise<number> =>
+      decodeMessage((await udp(server.addresses[0]!.port, query("web.default.svc.cluster.local.", recordTypes.A)))!)
+        .answers[0]!.ttl;
+    expect(await ttl()).toBe(7);
+    await server.reload(corefile(9));
+    expect(await ttl()).toBe(9);
+    await expect(server.reload(".:53 {\n nonsense\n}")).rejects.toMatchObject({ code: "unknown-directive", line: 2 });
+    expect(await ttl()).toBe(9);
+    expect(server.metrics()).toContain("coredns_reload_failed_total 1");
+  });
+
+  it("hands the whole zone out over TCP, also with two addresses of its own", async () => {
+    const { api } = await cluster();
+    const server = await startDnsServer({
+      api: createApiClient(api.transport),
+      corefile: corefile(7),
+      listen: [{ host: "127.0.0.1", port: 0 }],
+      localAddresses: ["10.244.0.2", "fd00::2"],
+      endpoints: {},
+    });
+    open.push(server);
+    const [reply] = await tcp(server.addresses[0]!.port, [frameMessage(query("cluster.local.", recordTypes.AXFR))], 1);
+    const lines = texts(decodeMessage(reply!));
+    expect(lines[0]).toContain(" SOA ");
+    expect(lines.at(-1)).toBe(lines[0]);
+    expect(lines).toContain("web.default.svc.cluster.local. 7 IN A 10.96.0.7");
+    expect(lines).toContain("ns.dns.cluster.local. 7 IN AAAA fd00::2");
+    expect(new Set(lines).size).toBe(lines.length - 1);
+  });
+});
+
 describe("real clients", () => {
   const dig = "/usr/bin/dig";
   it.skipIf(!existsSync(dig))(`dig${existsSync(dig) ? "" : " (skipped: dig is not installed)"}`, async () => {

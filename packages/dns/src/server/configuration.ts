@@ -3,7 +3,6 @@ import { parsePrefix } from "@portolan/net";
 import { nameFromText } from "../message/name.ts";
 import { responseCodes } from "../message/record-type.ts";
 import { type ClusterZoneOptions, createClusterZone, type PodMode } from "../zone/cluster-zone.ts";
-import { labelSelectorFromText } from "../zone/label-selection.ts";
 import type { AnswerCacheOptions } from "./answer-cache.ts";
 import { type CorefileDirective, CorefileError, type CorefileOptions, parseCorefile } from "./corefile.ts";
 import type { ForwardPolicy } from "./forwarder.ts";
@@ -503,10 +502,8 @@ export function readServerConfiguration(text: string, options: CorefileOptions =
             } catch (error) {
               throw wrong(property, (error as Error).message);
             }
-            const selector = labelSelectorFromText(text);
-            if (selector === undefined) throw wrong(property, `"${text}" is no label selector`);
-            if (property.name === "labels") zone.labels = selector;
-            else zone.namespaceLabels = selector;
+            if (property.name === "labels") zone.labels = text;
+            else zone.namespaceLabels = text;
             break;
           }
           case "endpoint_pod_names":

@@ -19,6 +19,7 @@ import {
 import { type OpenHttpEndpoint, openHttpEndpoint } from "./http-endpoint.ts";
 import { type Listener, type ListenerLimits, listenTcp, listenUdp } from "./listener.ts";
 import type { Admission, QueryHandler, QueryReport } from "./query-handler.ts";
+import { createQueryLog } from "./query-log.ts";
 import type { Resolver } from "./resolver.ts";
 import { createServerMetrics } from "./server-metrics.ts";
 import { createSocketUpstream } from "./upstream-socket.ts";
@@ -59,6 +60,8 @@ export interface DnsServerOptions {
   readonly grace?: number;
   /** Called for every query after its reply is known; see `createQueryLog`. Must be quick. */
   readonly onQuery?: (report: QueryReport) => void;
+  /** Takes lines of the query log where the Corefile has `log`. Default: nothing is logged. */
+  readonly log?: (line: string) => void;
   /** Told about what goes wrong in the background. Default: nothing. */
   readonly onError?: (error: unknown) => void;
 }
@@ -189,6 +192,8 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
   }
 
   function assemble(configuration: readonly ServerBlockConfiguration[]): Instance {
+    const write = options.log;
+    const log = write !== undefined && configuration.some((block) => block.log) ? createQueryLog({ write }) : undefined;
     const probes: { name: DomainName; seen: number }[] = [];
     const assembly = assembleBlocks(configuration.map(withUpstreams), {
       ...(options.resolver === undefined ? {} : { resolver: options.resolver }),
@@ -210,6 +215,7 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
       observe: (report) => {
         metrics.query(report);
         options.onQuery?.(report);
+        log?.(report);
       },
     });
     const { zone } = assembly;

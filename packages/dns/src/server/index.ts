@@ -1,3 +1,4 @@
+export { type AdmissionOptions, createAdmission } from "./admission.ts";
 export { type AnswerCache, type AnswerCacheOptions, type CachedAnswer, createAnswerCache } from "./answer-cache.ts";
 export { type Assembly, type AssemblyOptions, assembleBlocks } from "./assembly.ts";
 export {
@@ -35,6 +36,7 @@ export {
   type QueryHandlerOptions,
   type QueryReport,
 } from "./query-handler.ts";
+export { createQueryLog, type QueryLogClass, type QueryLogOptions, queryLogLine } from "./query-log.ts";
 export { ResolveError, type ResolveOptions, type Resolver } from "./resolver.ts";
 export { createSocketUpstream, type SocketUpstreamOptions } from "./upstream-socket.ts";
 export { watchZone, type ZoneWatch } from "./zone-watch.ts";

@@ -1,7 +1,14 @@
-import type { EndpointSlice, KubernetesObject, LabelSelector, Namespace, Pod, Service } from "@portolan/core";
+import {
+  type EndpointSlice,
+  type KubernetesObject,
+  type LabelRequirement,
+  matchLabelRequirements,
+  type Namespace,
+  type Pod,
+  type Service,
+} from "@portolan/core";
 import { equalAddresses, formatAddress, type IPAddress, parseAddress } from "@portolan/net";
 import { type DomainName, nameFromText } from "../message/name.ts";
-import { labelsMatch } from "./label-selection.ts";
 import { labelFromAddress } from "./pod-name.ts";
 import { addressKey, reverseLabels } from "./reverse-name.ts";
 
@@ -65,8 +72,8 @@ interface NamespaceEntry {
 /** What of the configuration the index needs. */
 export interface ClusterIndexOptions {
   readonly namespaces: ReadonlySet<string> | undefined;
-  readonly namespaceLabels: LabelSelector | undefined;
-  readonly labels: LabelSelector | undefined;
+  readonly namespaceLabels: readonly LabelRequirement[] | undefined;
+  readonly labels: readonly LabelRequirement[] | undefined;
   readonly podNames: boolean;
   readonly endpoints: boolean;
   readonly pods: boolean;
@@ -323,7 +330,7 @@ export class ClusterIndex {
     const { namespaces, namespaceLabels } = this.options;
     const exposed =
       (namespaces === undefined || namespaces.has(name)) &&
-      (namespaceLabels === undefined || labelsMatch(namespaceLabels, namespace.metadata?.labels));
+      (namespaceLabels === undefined || matchLabelRequirements(namespaceLabels, namespace.metadata?.labels));
     const known = this.namespaces.get(name);
     if (known?.exposed === exposed) return false;
     this.namespaces.set(name, { exposed });
@@ -373,7 +380,7 @@ export class ClusterIndex {
   private applyService(service: Service): boolean {
     const name = service.metadata?.name ?? "";
     const namespace = service.metadata?.namespace ?? "";
-    if (this.options.labels !== undefined && !labelsMatch(this.options.labels, service.metadata?.labels))
+    if (this.options.labels !== undefined && !matchLabelRequirements(this.options.labels, service.metadata?.labels))
       return this.removeService(this.services.get(`${namespace}/${name}`));
     const entry = this.entry(namespace, name, false);
     const spec = service.spec ?? {};

@@ -1,4 +1,10 @@
-import type { KubernetesObject, LabelSelector } from "@portolan/core";
+import {
+  type KubernetesObject,
+  type LabelRequirement,
+  type LabelSelector,
+  labelSelectorRequirements,
+  parseLabelSelector,
+} from "@portolan/core";
 import { formatAddress, type IPAddress, parseAddress } from "@portolan/net";
 import {
   type DomainName,
@@ -50,10 +56,10 @@ export interface ClusterZoneOptions {
   readonly ttl?: number;
   /** Namespaces to expose; absent: all. */
   readonly namespaces?: readonly string[];
-  /** Namespaces to expose by label. */
-  readonly namespaceLabels?: LabelSelector;
+  /** Namespaces to expose by label; text as in `team=blue,tier in (a,b)`. */
+  readonly namespaceLabels?: LabelSelector | string;
   /** Services to know by label. */
-  readonly labels?: LabelSelector;
+  readonly labels?: LabelSelector | string;
   /** Endpoints without a host name are called after their Pod (`endpoint_pod_names`). */
   readonly endpointPodNames?: boolean;
   /** Neither endpoint names nor headless Services (`noendpoints`). */
@@ -77,7 +83,7 @@ export interface ClusterZoneOptions {
 /** Wrong options of a zone. */
 export class ClusterZoneError extends Error {
   override readonly name = "ClusterZoneError";
-  readonly code: "zone-name" | "ttl" | "namespaces" | "address";
+  readonly code: "zone-name" | "ttl" | "namespaces" | "labels" | "address";
 
   constructor(code: ClusterZoneError["code"], message: string) {
     super(message);
@@ -185,6 +191,15 @@ function zoneName(text: string): DomainName {
   }
 }
 
+function requirements(selector: LabelSelector | string | undefined): readonly LabelRequirement[] | undefined {
+  if (selector === undefined) return undefined;
+  try {
+    return typeof selector === "string" ? parseLabelSelector(selector) : labelSelectorRequirements(selector);
+  } catch (error) {
+    throw new ClusterZoneError("labels", (error as Error).message);
+  }
+}
+
 function foldedLabels(name: DomainName): string[] {
   return labelsOf(name).map((label) => nameKey(label));
 }
@@ -224,8 +239,8 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
 
   const index = new ClusterIndex({
     namespaces: options.namespaces === undefined ? undefined : new Set(options.namespaces),
-    namespaceLabels: options.namespaceLabels,
-    labels: options.labels,
+    namespaceLabels: requirements(options.namespaceLabels),
+    labels: requirements(options.labels),
     podNames: options.endpointPodNames ?? false,
     endpoints: !(options.noEndpoints ?? false),
     pods: podMode === "verified",

@@ -23,5 +23,4 @@ export {
   type PodMode,
   type ZoneAnswer,
 } from "./cluster-zone.ts";
-export { labelSelectorFromText } from "./label-selection.ts";
 export { reverseZonesOfPrefix } from "./reverse-name.ts";
