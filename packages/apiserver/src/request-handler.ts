@@ -802,6 +802,10 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       if (!isRead) throw methodNotAllowedStatus();
       return healthResponse(exchange, health[1] as string, health[2]);
     }
+    if (path !== "/metrics" && path !== "/" && path !== "") {
+      return respond(exchange, 404, "404 page not found\n", "text/plain; charset=utf-8");
+    }
+    if (!isRead) throw methodNotAllowedStatus();
     if (path === "/metrics")
       return respond(
         exchange,
@@ -809,10 +813,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
         options.metrics.text(),
         "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
       );
-    if (path === "/" || path === "") {
-      return respond(exchange, 200, JSON.stringify({ paths: rootPaths(registry) }, undefined, 2));
-    }
-    return respond(exchange, 404, "404 page not found\n", "text/plain; charset=utf-8");
+    return respond(exchange, 200, JSON.stringify({ paths: rootPaths(registry) }, undefined, 2));
   }
 
   function healthResponse(exchange: Exchange, endpoint: string, check: string | undefined): ApiResponse {
