@@ -75,6 +75,7 @@ async function cluster(): Promise<{ server: DnsServer; port: number; api: Return
   const server = await startDnsServer({
     api: createApiClient(api.transport),
     listen: [{ host: "127.0.0.1", port: 0 }],
+    limits: { idleTimeout: 500 },
   });
   open.push(server);
   await server.ready;
