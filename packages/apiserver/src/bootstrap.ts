@@ -8,6 +8,7 @@ import type {
   ServiceCIDR,
 } from "@portolan/core";
 import type { IPFamily } from "@portolan/net";
+import { serviceCIDRFinalizer } from "./controllers/service-cidr-controller.ts";
 import { decodeObject } from "./encoding/decoding.ts";
 import type { JsonValue } from "./encoding/json.ts";
 import type { RequestHandler } from "./request-handler.ts";
@@ -21,8 +22,6 @@ export interface AdvertisedAddress {
 
 const namespaceNameLabel = "kubernetes.io/metadata.name";
 const defaultServiceCIDR = "kubernetes";
-/** Protects a range while addresses of it are in use. */
-const serviceCIDRFinalizer = "networking.k8s.io/service-cidr-finalizer";
 
 const initialNamespaces = ["default", "kube-node-lease", "kube-public", "kube-system"];
 

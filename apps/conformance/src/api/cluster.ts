@@ -4,6 +4,7 @@ import {
   createApiServer,
   createGarbageCollector,
   createNamespaceController,
+  createServiceCIDRController,
 } from "@portolan/apiserver";
 import { createApiClient, createInformerFactory, isNotFound, systemClock } from "@portolan/client";
 import {
@@ -83,6 +84,7 @@ export async function startApiCluster(): Promise<ApiCluster> {
     createEndpointSliceMirroringController(api, { informers }),
     createGarbageCollector({ api, informers }),
     createNamespaceController({ api, informers }),
+    createServiceCIDRController({ api, informers }),
     createDeploymentController({ api, informers }),
     createReplicaSetController({ api, informers }),
     createStatefulSetController({ api, informers }),
