@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { existsSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { promisify } from "node:util";
 import { createApiClient } from "@portolan/client";
 import { createMemoryApi } from "@portolan/client/testing";
@@ -19,6 +19,7 @@ import {
   recordToText,
   recordTypes,
 } from "../src/message/index.ts";
+import { createAuthoritativeServer, readMasterFile } from "../src/testing/index.ts";
 
 const open: DnsServer[] = [];
 afterEach(async () => {
@@ -162,6 +163,70 @@ describe("a server under attack", () => {
     const octets = query("web.default.svc.cluster.local.", recordTypes.A);
     octets[2]! |= 0x80;
     expect(await udp(port, octets, 300)).toBeUndefined();
+  });
+});
+
+describe("a server with an upstream", () => {
+  const zoneFile = `$ORIGIN example.test.
+@ 300 SOA ns1 hostmaster 1 3600 600 86400 60
+www 300 A 192.0.2.80
+many 300 TXT "${"a".repeat(250)}" "${"b".repeat(250)}" "${"c".repeat(250)}" "${"d".repeat(250)}" "${"e".repeat(250)}" "${"f".repeat(250)}"
+`;
+
+  it("forwards other names, follows ExternalName there, and gives large answers by TCP", async () => {
+    const authority = createAuthoritativeServer(readMasterFile(zoneFile));
+    const socket = createSocket("udp4");
+    await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
+    const { port: upstream } = socket.address();
+    socket.on("message", (message, client) =>
+      socket.send(authority.answer(message, "udp"), client.port, client.address),
+    );
+    const stream = createServer((connection) => {
+      const decoder = createFrameDecoder();
+      connection.on("data", (chunk) => {
+        for (const message of decoder.push(chunk)) connection.write(frameMessage(authority.answer(message, "tcp")));
+      });
+      connection.on("error", () => undefined);
+    });
+    await new Promise<void>((resolve) => stream.listen(upstream, "127.0.0.1", resolve));
+    try {
+      const { api } = await cluster();
+      api.apply(resources.services, {
+        metadata: { name: "away", namespace: "default" },
+        spec: { type: "ExternalName", externalName: "www.example.test" },
+      } as never);
+      api.apply(resources.services, {
+        metadata: { name: "gone", namespace: "default" },
+        spec: { type: "ExternalName", externalName: "nothing.example.test" },
+      } as never);
+      const server = await startDnsServer({
+        api: createApiClient(api.transport),
+        listen: [{ host: "127.0.0.1", port: 0 }],
+        upstreams: [`127.0.0.1:${upstream}`],
+      });
+      open.push(server);
+      await server.ready;
+      const { port } = server.addresses[0]!;
+      const ask = async (name: string): Promise<Message> =>
+        decodeMessage((await udp(port, query(name, recordTypes.A)))!);
+      expect(texts(await ask("www.example.test."))).toEqual(["www.example.test. 30 IN A 192.0.2.80"]);
+      expect(texts(await ask("away.default.svc.cluster.local."))).toEqual([
+        "away.default.svc.cluster.local. 30 IN CNAME www.example.test.",
+        "www.example.test. 30 IN A 192.0.2.80",
+      ]);
+      const gone = await ask("gone.default.svc.cluster.local.");
+      expect([gone.rcode, gone.answers.length]).toEqual([3, 1]);
+      const short = decodeMessage((await udp(port, query("many.example.test.", recordTypes.TXT)))!);
+      expect(short.truncated).toBe(true);
+      const [whole] = await tcp(port, [frameMessage(query("many.example.test.", recordTypes.TXT))], 1);
+      expect(decodeMessage(whole!)).toMatchObject({ truncated: false, answers: [{ type: recordTypes.TXT }] });
+      expect(server.metrics()).toContain(
+        `coredns_proxy_request_duration_seconds_count{proxy_name="forward",to="127.0.0.1:${upstream}",rcode="NOERROR"}`,
+      );
+    } finally {
+      socket.close();
+      stream.close();
+    }
   });
 });
 

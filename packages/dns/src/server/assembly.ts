@@ -1,15 +1,16 @@
 import { parseAddress, parsePrefix, prefixContains } from "@portolan/net";
-import { nameFromText } from "../message/name.ts";
+import { isWithin, nameFromText } from "../message/name.ts";
 import { recordTypeFromName } from "../message/record-type.ts";
 import { type ClusterZone, createClusterZone } from "../zone/cluster-zone.ts";
 import { type AnswerCache, createAnswerCache } from "./answer-cache.ts";
 import type { AccessRule, ForwardConfiguration, ServerBlockConfiguration, UpstreamAddress } from "./configuration.ts";
 import { createForwarder, type Forwarder, type ForwarderOptions, type Upstream } from "./forwarder.ts";
 import { createQueryHandler, type HandlerBlock, type QueryHandler, type QueryHandlerOptions } from "./query-handler.ts";
-import type { Resolver } from "./resolver.ts";
+import { ResolveError, type Resolver } from "./resolver.ts";
 
 /** What blocks of a configuration are put together with; nothing here does I/O by itself. */
-export interface AssemblyOptions extends Pick<QueryHandlerOptions, "observe" | "admission" | "random"> {
+export interface AssemblyOptions
+  extends Pick<QueryHandlerOptions, "observe" | "admission" | "random" | "tcpIdleTimeout"> {
   /** Answers everything that is not the cluster's, instead of the configured upstreams. */
   readonly resolver?: Resolver;
   /** An upstream for an address of the configuration. */
@@ -88,9 +89,30 @@ export function assembleBlocks(configuration: readonly ServerBlockConfiguration[
     return forwarder;
   }
 
+  /** All `forward` of a block as one: the longest zone that a name is within takes it, unless it is an exception there. */
+  function resolverOf(block: ServerBlockConfiguration): Resolver | undefined {
+    if (block.forward.length === 0) return undefined;
+    const routes = block.forward
+      .map((forward) => ({
+        from: nameFromText(forward.from),
+        except: forward.except.map((text) => nameFromText(text)),
+        forwarder: forwarderOf(block, forward),
+      }))
+      .sort((a, b) => b.from.length - a.from.length);
+    return {
+      async resolve(question, how) {
+        const { name } = question;
+        const route = routes.find(
+          ({ from, except }) => isWithin(name, from) && !except.some((exception) => isWithin(name, exception)),
+        );
+        if (route === undefined) throw new ResolveError("no-upstream", "no forward takes this name");
+        return route.forwarder.resolve(question, how);
+      },
+    };
+  }
+
   const blocks = configuration.map((block): HandlerBlock => {
-    const forward = block.forward.find(({ from }) => from === ".") ?? block.forward[0];
-    const next = options.resolver ?? (forward === undefined ? undefined : forwarderOf(block, forward));
+    const next = options.resolver ?? resolverOf(block);
     let own: ClusterZone | undefined;
     if (block.kubernetes !== undefined)
       own = zone ??= createClusterZone({ ...block.kubernetes.zone, localAddresses: options.localAddresses ?? [] });
@@ -103,7 +125,6 @@ export function assembleBlocks(configuration: readonly ServerBlockConfiguration[
         ? {}
         : { fallthrough: block.kubernetes.fallthrough.map((text) => nameFromText(text)) }),
       ...(next === undefined ? {} : { next }),
-      except: forward?.except.map((text) => nameFromText(text)) ?? [],
       udpPayloadSize: block.udpPayloadSize ?? 1232,
       minimalAny: block.any,
       autopath: block.autopath,
@@ -120,6 +141,7 @@ export function assembleBlocks(configuration: readonly ServerBlockConfiguration[
   const handler = createQueryHandler({
     blocks,
     now: options.now,
+    ...(options.tcpIdleTimeout === undefined ? {} : { tcpIdleTimeout: options.tcpIdleTimeout }),
     ...(options.random === undefined ? {} : { random: options.random }),
     ...(options.admission === undefined ? {} : { admission: options.admission }),
     ...(options.observe === undefined ? {} : { observe: options.observe }),

@@ -199,6 +199,7 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
       ...(options.resolver === undefined ? {} : { resolver: options.resolver }),
       ...(options.zone === undefined ? {} : { zone: options.zone }),
       ...(options.admission === undefined ? {} : { admission: options.admission }),
+      ...(options.limits?.idleTimeout === undefined ? {} : { tcpIdleTimeout: options.limits.idleTimeout }),
       localAddresses,
       hostname: hostname(),
       upstream: ({ host, port }, { sourceAddress }) =>
@@ -230,7 +231,7 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
       const how = { transport: "udp", recursionDesired: true, checkingDisabled: false, dnssecOk: false } as const;
       forwarder.resolve({ name, type: recordTypes.HINFO, class: 1 }, how).catch(() => undefined);
     }
-    const watch = options.api === undefined ? undefined : watchZone(options.api, zone, onError);
+    const watch = options.api === undefined ? undefined : watchZone(options.api, zone, onError, metrics.programming);
     return {
       ...assembly,
       zone,
@@ -262,10 +263,13 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
   }
 
   let configuration = configurationOf(options.corefile);
+  // A socket on :: serves both families; machines without IPv6 have no such socket.
+  const hasIPv6 = Object.values(networkInterfaces()).some((list) => list?.some(({ family }) => family === "IPv6"));
   const places = (blocks: readonly ServerBlockConfiguration[]): { host: string; port: number }[] => {
     const list = new Map<string, { host: string; port: number }>();
     for (const { bind, port } of blocks)
-      for (const host of bind.length > 0 ? bind : ["::"]) list.set(`${host} ${port}`, { host, port });
+      for (const host of bind.length > 0 ? bind : [hasIPv6 ? "::" : "0.0.0.0"])
+        list.set(`${host} ${port}`, { host, port });
     return [...list.values()];
   };
   const listen =

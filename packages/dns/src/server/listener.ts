@@ -31,6 +31,11 @@ export interface Listener {
 /** Sources that answer to everything; a reply to one of them starts an endless exchange (echo, daytime, chargen, time). */
 const reflectingPorts = new Set([0, 7, 13, 19, 37, 464]);
 
+/** An IPv4 client of a socket for both families, as the IPv4 client that it is. */
+function plainAddress(address: string): string {
+  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
+}
+
 /** Opens a UDP endpoint. Rejects with the system's error when it cannot be bound. */
 export function listenUdp(
   host: string,
@@ -55,7 +60,7 @@ export function listenUdp(
     };
     socket.on("message", (message, from) => {
       if (reflectingPorts.has(from.port)) return;
-      const client: QueryClient = { address: from.address, port: from.port, transport: "udp" };
+      const client: QueryClient = { address: plainAddress(from.address), port: from.port, transport: "udp" };
       const result = handler.handle(message, client);
       if (result === undefined) return;
       if (result instanceof Promise) {
@@ -117,7 +122,7 @@ export function listenTcp(
   let closing = false;
 
   function serve(socket: TcpSocket): void {
-    const address = socket.remoteAddress ?? "";
+    const address = plainAddress(socket.remoteAddress ?? "");
     const open = perClient.get(address) ?? 0;
     if (closing || connections.size >= maximumConnections || open >= maximumConnectionsPerClient) {
       socket.destroy();

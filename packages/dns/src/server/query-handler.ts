@@ -46,8 +46,6 @@ export interface HandlerBlock {
   readonly next?: Resolver;
   /** Resolves the targets of aliases that leave the zones. Default {@link next}. */
   readonly chase?: Resolver;
-  /** Names that {@link next} must not be asked about. */
-  readonly except?: readonly DomainName[];
   /** Own limit for UDP payloads in octets. Default 1232 (RFC 9715). */
   readonly udpPayloadSize?: number;
   /** Answers ANY with one HINFO record (RFC 8482). */
@@ -93,6 +91,8 @@ export interface QueryHandlerOptions {
   readonly blocks: readonly HandlerBlock[];
   /** Fair random numbers in [0, 1). Default `Math.random`; order of records is no secret. */
   readonly random?: () => number;
+  /** Milliseconds for which idle TCP connections stay open, told to clients that ask (RFC 7828). Default 10 000. */
+  readonly tcpIdleTimeout?: number;
   /** Monotonic milliseconds, for {@link QueryReport.duration}. Default: all durations are 0. */
   readonly now?: () => number;
   /** Called once per query after its answer is known; must not throw. */
@@ -257,6 +257,12 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     let edns: Edns | undefined;
     if (query.optionsOffset >= 0) {
       const all = [...asked.ednsOptions];
+      if (client.transport === "tcp" && query.optionsLength > 0) {
+        // How long an idle connection stays open, in tenths of a second (RFC 7828); over UDP the question has no meaning.
+        const wanted = readOptions(asked.request, query).some(({ code }) => code === ednsOptionCodes.TCP_KEEPALIVE);
+        const tenths = Math.min(0xffff, Math.floor((options.tcpIdleTimeout ?? 10_000) / 100));
+        if (wanted) all.push({ code: ednsOptionCodes.TCP_KEEPALIVE, data: Uint8Array.of(tenths >>> 8, tenths & 0xff) });
+      }
       if (result.extendedError !== undefined)
         all.push({
           code: ednsOptionCodes.EXTENDED_ERROR,
@@ -473,7 +479,9 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
       );
     }
     if (block.loadbalance === true) result.answers = shuffled(result.answers);
-    const lasting = !found.miss || block.fallthrough === undefined;
+    // Options of a reply are its client's, not the next one's.
+    const plain = asked.query.optionsLength === 0 || asked.client.transport === "udp";
+    const lasting = plain && (!found.miss || block.fallthrough === undefined);
     const octets = send(asked, result);
     if (
       lasting &&
@@ -551,8 +559,7 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     question: Question,
     how: ResolveOptions,
   ): Uint8Array | Promise<Uint8Array | undefined> {
-    const blocked = block.except?.some((name) => isWithin(question.name, name)) === true;
-    if (block.next === undefined || blocked) {
+    if (block.next === undefined) {
       // A block for everything that has nobody to ask has failed; one for certain zones has never been asked about others.
       const isRoot = block.origins.some((origin) => origin.length === root.length);
       return send(
@@ -655,7 +662,7 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
         });
         return reply;
       }
-      if (admission === undefined) {
+      if (admission === undefined && (client.transport === "udp" || query.optionsLength === 0)) {
         const reply = known(request, query, client, started);
         if (reply !== undefined) return reply;
       }

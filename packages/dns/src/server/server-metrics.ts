@@ -16,6 +16,8 @@ export interface ServerMetrics {
   /** Takes note of one query. */
   query(report: QueryReport): void;
   forward(event: ForwardEvent): void;
+  /** Takes note of endpoints that are answered now, and of how long ago, in seconds, they changed. */
+  programming(kind: "cluster_ip" | "headless_with_selector", seconds: number): void;
   readonly panics: Counter;
   readonly reloadFailures: Counter;
 }
@@ -136,6 +138,13 @@ export function createServerMetrics(server: ServerLabel, version: string): Serve
     "view",
   ]);
 
+  const programming = registry.histogram(
+    "coredns_kubernetes_dns_programming_duration_seconds",
+    "Time from a change of endpoints to its being answered.",
+    exponentialBuckets(0.001, 2, 20),
+    ["service_kind"],
+  );
+
   // Label text is made once per combination, not once per query.
   const series = new Map<string, Map<number, Series>>();
   const responseCounters = new Map<string, Map<string, Counter[]>>();
@@ -144,6 +153,7 @@ export function createServerMetrics(server: ServerLabel, version: string): Serve
     registry,
     panics,
     reloadFailures,
+    programming: (kind, seconds) => programming(kind).observe(seconds),
     query(report) {
       const { query, client, reply, zone, plugin } = report;
       if (report.fault !== undefined) {
