@@ -15,7 +15,6 @@ import {
   nameFromLabels,
   nameFromText,
   nameKey,
-  nameToText,
   offsetOfZone,
 } from "../message/name.ts";
 import {
@@ -798,9 +797,4 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
       return parsed === undefined ? undefined : index.namespaceOfPod(formatAddress(parsed));
     },
   };
-}
-
-/** Text of a zone's name, for labels of metrics and log lines. */
-export function zoneText(zone: DomainName): string {
-  return nameToText(zone).toLowerCase();
 }

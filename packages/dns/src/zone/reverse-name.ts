@@ -1,4 +1,4 @@
-import { type IPAddress, parseAddress, parsePrefix } from "@portolan/net";
+import { type IPAddress, parsePrefix } from "@portolan/net";
 import { type DomainName, labelsOf, nameFromLabels, nameFromText } from "../message/name.ts";
 
 /** The zone of all reversed IPv4 addresses. */
@@ -74,9 +74,4 @@ export function reverseZonesOfPrefix(text: string): DomainName[] | undefined {
     zones.push(nameFromLabels([...all.reverse().map((digit) => digit.toString(step === 8 ? 10 : 16)), ...zone]));
   }
   return zones;
-}
-
-/** Reads an address; undefined when the text is none in canonical IPv4 or any IPv6 form. */
-export function readAddress(text: string): IPAddress | undefined {
-  return parseAddress(text);
 }
