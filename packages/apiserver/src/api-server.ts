@@ -4,11 +4,11 @@ import type { IncomingMessage } from "node:http";
 import { dirname, join } from "node:path";
 import type { Duplex } from "node:stream";
 import { type Clock, systemClock, type Transport } from "@portolan/client";
-import type { KubernetesObject, Pod } from "@portolan/core";
+import { type KubernetesObject, type Pod, unauthorizedStatus } from "@portolan/core";
 import { type IPFamily, parsePrefix } from "@portolan/net";
 import { createNodePortRange } from "./allocators/node-port-range.ts";
 import { createServiceAllocator } from "./allocators/service-allocator.ts";
-import { adminUser, authorize, type User } from "./authorization.ts";
+import { adminUser, anonymousUser, authorize, type User } from "./authorization.ts";
 import { type AdvertisedAddress, writeInitialObjects } from "./bootstrap.ts";
 import { builtinResources, type VersionInfo } from "./discovery/index.ts";
 import { FaultInjector, type Faults } from "./faults.ts";
@@ -85,7 +85,7 @@ export interface Listening {
 export interface ApiServer {
   /** Sends requests as cluster administrator, without a port. */
   readonly transport: Transport;
-  /** Sends requests as somebody. */
+  /** Sends requests as somebody; as {@link anonymousUser} with a bearer token in the header, as the token's user. */
   transportFor(user: User): Transport;
   /** Listens over TLS and writes a kubeconfig. Each call opens a listener of its own, with an authority of its own. */
   listen(options: ListenOptions): Promise<Listening>;
@@ -239,7 +239,12 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
   return {
     store,
     transport: (request) => handler.handle(request, adminUser),
-    transportFor: (user) => (request) => handler.handle(request, user),
+    transportFor: (user) => async (request) => {
+      const token = /^bearer\s+(\S+)$/i.exec(request.headers["authorization"] ?? "")?.[1];
+      if (user !== anonymousUser || token === undefined) return handler.handle(request, user);
+      const known = userOfToken(token);
+      return known === undefined ? handler.refuse(request, unauthorizedStatus()) : handler.handle(request, known);
+    },
     issueToken: (user) => issueToken(user),
     setPodStreams(streams) {
       podStreams = streams;

@@ -103,15 +103,18 @@ export function printList(items: readonly StoredObject[], metadata: ListMeta, pr
   }
 }
 
-/** One line of a watch. Only the first Table names its columns. */
-export function createEventPrinter(printer: Printer): (type: string, object: KubernetesObject) => string {
+/** One line of a watch. Only the first Table names its columns; ages are as of each event. */
+export function createEventPrinter(
+  printer: Printer,
+  now: () => number,
+): (type: string, object: KubernetesObject) => string {
   let isFirst = true;
   return (type, object) => {
     let text: string;
     if (printer.representation.as === "Table") {
       text = JSON.stringify(
         printTable(printer.definition, [object], {
-          now: new Date(printer.now),
+          now: new Date(now()),
           includeObject: printer.includeObject,
           resourceVersion: object.metadata?.resourceVersion ?? "",
           withColumns: isFirst,

@@ -22,7 +22,7 @@ import {
 } from "@portolan/core";
 import type { IPFamily } from "@portolan/net";
 import type { ServiceAllocator } from "./allocators/service-allocator.ts";
-import { authorize, type User } from "./authorization.ts";
+import { anonymousUser, authorize, type User } from "./authorization.ts";
 import { discoveryResponse, type VersionInfo } from "./discovery/index.ts";
 import { DecodeError, decodeObject } from "./encoding/decoding.ts";
 import { isJsonObject, type JsonValue } from "./encoding/json.ts";
@@ -107,6 +107,8 @@ export interface Exchange {
 /** Answers requests of one server. */
 export interface RequestHandler {
   handle(request: ApiRequest, user: User): Promise<ApiResponse>;
+  /** Answers a request with a failure that was found before it came here. */
+  refuse(request: ApiRequest, error: StatusError): ApiResponse;
   storageOf(collection: string): ResourceStorage | undefined;
   contextFor(dryRun: boolean, warn?: (text: string) => void): StrategyContext;
 }
@@ -270,7 +272,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     const { info } = exchange;
     const revision = parseRevision(info.query.get("resourceVersion") ?? "", (message) =>
       badRequestStatus(
-        `resourceVersion: Invalid value: ${JSON.stringify(info.query.get("resourceVersion"))}: ${message}`,
+        `invalid resource version: resourceVersion: Invalid value: ${JSON.stringify(info.query.get("resourceVersion"))}: ${message}`,
       ),
     );
     await waitForRevision(revision, exchange.request.signal);
@@ -325,7 +327,9 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     const namespace = definition.namespaced && info.namespace !== "" ? info.namespace : undefined;
 
     const asked = parseRevision(listOptions.resourceVersion, (message) =>
-      badRequestStatus(`resourceVersion: Invalid value: ${JSON.stringify(listOptions.resourceVersion)}: ${message}`),
+      badRequestStatus(
+        `invalid resource version: resourceVersion: Invalid value: ${JSON.stringify(listOptions.resourceVersion)}: ${message}`,
+      ),
     );
     let revision: number | undefined;
     let after: StorePosition | undefined;
@@ -404,7 +408,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
           matches: (stored) => selection.matches(stored.object),
         })?.items ?? [])
       : [];
-    const print = createEventPrinter(printer);
+    const print = createEventPrinter(printer, () => clock.now());
     const stream = hub.open({
       collection: storage.collection,
       namespace,
@@ -876,6 +880,10 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
   const handler: RequestHandler = {
     contextFor,
     storageOf: (collection) => storages.get(collection),
+    refuse(request, error) {
+      const info = readRequestInfo(request.method, request.path.slice(0, maxUrlLength));
+      return respondStatus({ request, info, user: anonymousUser, warnings: [] }, error.status);
+    },
     async handle(request, user) {
       const started = clock.now();
       let exchange: Exchange = {

@@ -219,7 +219,6 @@ export function createSubresources(options: SubresourcesOptions): Subresources {
           scheduled,
         ],
       };
-      pod.metadata.generation = (pod.metadata.generation ?? 0) + 1;
       return pod;
     });
     return json(exchange, 201, success);
