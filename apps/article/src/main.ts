@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { startCluster } from "@portolan/cluster";
+import { chooseMode, startCluster } from "@portolan/cluster";
 import { missingPrograms, runSections } from "./run.ts";
 import { sections } from "./sections/index.ts";
 import { renderOutcomes } from "./table.ts";
@@ -30,9 +30,9 @@ async function main(): Promise<number> {
     console.error(`--mode ${mode}: there are netns, gateway and auto\n\n${usage}`);
     return 2;
   }
-  const missing = missingPrograms(["kubectl"]);
+  const missing = missingPrograms(["kubectl", "curl", ...(chooseMode(mode).mode === "gateway" ? ["nslookup"] : [])]);
   if (missing.length > 0) {
-    console.error(`not on the PATH: ${missing.join(", ")}; the article's commands need it`);
+    console.error(`not on the PATH: ${missing.join(", ")}; the article's commands need that`);
     return 2;
   }
   const stop = new AbortController();
@@ -62,6 +62,8 @@ async function main(): Promise<number> {
       });
       console.log(`\n${renderOutcomes(outcomes)}\n`);
       const count = (result: string): number => outcomes.filter((outcome) => outcome.result === result).length;
+      if (cluster.mode === "gateway")
+        console.log("nslookup asked the cluster's DNS from this machine, not from a pod\n");
       console.log(
         `mode ${cluster.mode}: ${count("ok")} ok, ${count("FAILED")} failed, ${count("not applicable")} not applicable, ` +
           `${count("skipped")} skipped, in ${((Date.now() - started) / 1000).toFixed(1)} s`,

@@ -167,6 +167,10 @@ export async function openSession(
     namespace,
     run,
     inPod(line, pod = "client") {
+      if (cluster.mode === "gateway" && line.startsWith("nslookup ")) {
+        // Pods have no resolver of their own there: the same question goes to the cluster's DNS from this machine.
+        return run(`${line.replace("nslookup", `nslookup -port=${cluster.dns.port}`)} 127.0.0.1`, { code: "any" });
+      }
       const container = pod !== "client" ? "" : `-c ${line.startsWith("curl") ? "curl" : "shell"} `;
       return run(`kubectl exec ${pod} ${container}-- sh -c ${quote(line)}`, { code: "any" });
     },

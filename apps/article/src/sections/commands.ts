@@ -19,6 +19,11 @@ async function runsOnce(
   await session.until(async () => void (await session.run("kubectl get pod test", { code: 1 })));
 }
 
+const ownResolver = {
+  mode: "netns",
+  reason: "pods of mode gateway have no resolver of their own, so that short names mean those of namespace default",
+} as const;
+
 const searchNote =
   "busybox asks every search domain and complains of those that have no such name, although the first has answered";
 
@@ -39,6 +44,7 @@ export const troubleshooting: Section = {
     {
       command: "kubectl run test --rm -it --image=busybox -- nslookup web-service",
       terminal: true,
+      only: ownResolver,
       note: `${searchNote}; without --restart=Never the pod would be started again and again`,
       async run(session) {
         const address = await session.value("svc web-service", "{.spec.clusterIP}");
@@ -48,6 +54,7 @@ export const troubleshooting: Section = {
     {
       command: "kubectl run test --rm -it --image=curlimages/curl -- curl web-service:80",
       terminal: true,
+      only: ownResolver,
       run: async (session) =>
         await runsOnce(
           session,
@@ -174,6 +181,7 @@ export const commands: Section = {
     {
       command: "kubectl run test --rm -it --image=busybox --restart=Never -- nslookup web-service",
       terminal: true,
+      only: ownResolver,
       note: `${searchNote} (exit code 1)`,
       async run(session) {
         const address = await session.value("svc web-service", "{.spec.clusterIP}");
@@ -183,6 +191,7 @@ export const commands: Section = {
     {
       command: "kubectl run test --rm -it --image=curlimages/curl --restart=Never -- curl -s web-service:80",
       terminal: true,
+      only: ownResolver,
       async run(session) {
         await runsOnce(session, this.command, 0, /pod: +web-/);
       },

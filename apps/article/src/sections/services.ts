@@ -142,7 +142,11 @@ export const withoutSelector: Section = {
         await session.apply("outside-database");
         await session.until(async () => {
           mustSay(
-            (await session.inPod("curl -s -m 3 --output - telnet://outside-database:3306 </dev/null")).stdout,
+            (
+              await session.inPod(
+                "curl -s -m 3 --output - telnet://outside-database.article-external.svc.cluster.local:3306 </dev/null",
+              )
+            ).stdout,
             "pod=outside-database",
           );
         });
