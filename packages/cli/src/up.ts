@@ -24,7 +24,6 @@ export interface UpOptions {
   readonly apiPort?: number;
   readonly dnsPort?: number;
   readonly gatewayPort?: number;
-  readonly dataDirectory?: string;
   /** Print failures that are tried again. */
   readonly verbose: boolean;
 }
@@ -253,7 +252,6 @@ export async function up(options: UpOptions, signal: AbortSignal, say: (text: st
       mode: options.mode,
       nodes: options.nodes,
       directory: directory.path,
-      ...(options.dataDirectory === undefined ? {} : { dataDirectory: options.dataDirectory }),
       ports: {
         ...(options.apiPort === undefined ? {} : { api: options.apiPort }),
         ...(options.dnsPort === undefined ? {} : { dns: options.dnsPort }),

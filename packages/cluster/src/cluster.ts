@@ -9,6 +9,7 @@ import {
   createApiServer,
   createGarbageCollector,
   createNamespaceController,
+  createServiceCIDRController,
   type PodStreams,
 } from "@portolan/apiserver";
 import {
@@ -37,7 +38,13 @@ import {
 import { createServiceController } from "@portolan/lb";
 import { createAnnouncer, localProvider } from "@portolan/lb-local";
 import { formatAddress } from "@portolan/net";
-import { createProxy, type ServiceProxy } from "@portolan/proxy";
+import {
+  createHealthCheckServer,
+  createProxy,
+  createProxyServers,
+  type OpenPort,
+  type ServiceProxy,
+} from "@portolan/proxy";
 import { createFakeKubelet } from "./fake-kubelet/index.ts";
 import { createConnectDial, createRelayDial } from "./gateway/dial.ts";
 import { createDoors } from "./gateway/doors.ts";
@@ -73,8 +80,6 @@ export interface ClusterOptions {
   readonly nodes?: number;
   /** Folder for the kubeconfig, logs and sockets; made when absent, and the caller's to remove. */
   readonly directory: string;
-  /** Keeps the objects in a file here; absent: in memory. */
-  readonly dataDirectory?: string;
   /** Ports on 127.0.0.1. One that is given must be free; without it a usual one is taken, or any when that is busy. */
   readonly ports?: { readonly api?: number; readonly dns?: number; readonly gateway?: number };
   /** Programs for images, beside the built-in ones. */
@@ -336,6 +341,10 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     run("daemon sets", createDaemonSetController(shared("daemonset-controller")));
     run("jobs", createJobController(shared("job-controller")));
     run("garbage collector", createGarbageCollector(shared("garbage-collector")));
+    run(
+      "service CIDRs",
+      createServiceCIDRController({ api, informers, onError: (error) => onError(error, "service CIDRs") }),
+    );
     run("namespaces", createNamespaceController(shared("namespace-controller")));
     run("scheduler", createScheduler(shared("default-scheduler")));
     const provider = localProvider({ pools: [{ name: "default", addresses: ["172.18.255.1-172.18.255.250"] }] });
@@ -400,14 +409,26 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     for (const { name, podCIDR: own } of names) {
       const nodeTables = tables.get(name);
       if (nodeTables === undefined) continue;
+      const netnsNode = netnsNodes.get(name);
+      // Without a host `listen` binds at once, and so in the namespace that the thread is in.
+      const openPort: OpenPort = (server, port) => netnsNode?.namespace.run(() => void server.listen(port));
+      const proxyFailed = (error: Error): void => onError(error, `proxy of ${name}`);
       const proxy = createProxy({
         informers,
+        ...(netnsNode === undefined ? {} : { healthChecks: createHealthCheckServer(openPort, proxyFailed) }),
         nodeName: name,
         tables: nodeTables,
         configuration: { clusterCIDRs: [podCIDR], serviceCIDRs: [serviceCIDR] },
         localAddresses: [own.replace(/0\/24$/, "1")],
-        onError: (error) => onError(error, `proxy of ${name}`),
+        onError: proxyFailed,
       });
+      if (netnsNode !== undefined) {
+        const { health, nodeEligible, metrics } = proxy;
+        const families = ["IPv4"] as const;
+        const own = { health, nodeEligible, renderMetrics: () => metrics.render(), families };
+        const servers = createProxyServers(own, openPort, proxyFailed);
+        endings.add(`servers of the proxy of ${name}`, () => servers.close());
+      }
       proxies.set(name, proxy);
       run(`proxy of ${name}`, proxy);
     }

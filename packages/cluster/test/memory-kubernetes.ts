@@ -89,6 +89,8 @@ export function createMemoryKubernetes(): KubernetesApi & {
     }
     drop(resource, object);
   }
+  const pickAnnotations = ({ metadata }: Loose) =>
+    metadata?.annotations === undefined ? {} : { annotations: metadata.annotations };
   const write = (type: ResourceType, next: Loose, subresource: string | undefined): Loose => {
     const { namespace, name = "" } = next.metadata ?? {};
     const old = take(type.resource, namespace, name);
@@ -107,7 +109,8 @@ export function createMemoryKubernetes(): KubernetesApi & {
         : { ...next, ...(old.status === undefined ? {} : { status: old.status }) };
     const changed = JSON.stringify(result.spec) !== JSON.stringify(old.spec);
     result.metadata = {
-      ...(subresource === "status" ? old.metadata : next.metadata),
+      // The status of a workload takes annotations as well.
+      ...(subresource === "status" ? { ...old.metadata, ...pickAnnotations(next) } : next.metadata),
       uid: old.metadata!.uid!,
       generation: (old.metadata?.generation ?? 1) + (changed ? 1 : 0),
     };

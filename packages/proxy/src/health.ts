@@ -1,4 +1,4 @@
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Node } from "@portolan/core";
 
 /** A Service that wants its health checked on a node port (LoadBalancer with `externalTrafficPolicy: Local`). */
@@ -119,24 +119,35 @@ export interface HealthCheckServer {
   close(): Promise<void>;
 }
 
+/** Makes a server listen on a port of the node: on which addresses and in which network namespace is the caller's to know. */
+export type OpenPort = (server: Server, port: number) => void;
+
+const writeResponse = (response: ServerResponse, answer: HealthResponse): void => {
+  response.writeHead(answer.status, { ...answer.headers, "Content-Length": Buffer.byteLength(answer.body) });
+  response.end(answer.body);
+};
+
+function endServer(server: Server): void {
+  server.close();
+  server.closeAllConnections();
+}
+
 /**
- * Serves health-check node ports with `node:http` on the given addresses.
+ * Serves health-check node ports with `node:http`.
  *
+ * @param open called once for each port: `(server, port) => server.listen(port)`
  * @param onError called when a port cannot be opened; the other ports are served all the same
  */
 export function createHealthCheckServer(
-  addresses: readonly string[],
+  open: OpenPort,
   onError: (error: Error, check: HealthCheck) => void,
 ): HealthCheckServer {
-  const current = new Map<number, { check: HealthCheck; servers: Server[] }>();
+  const current = new Map<number, { check: HealthCheck; readonly server: Server }>();
   let healthy: () => boolean = () => true;
   const close = (port: number): void => {
     const entry = current.get(port);
     current.delete(port);
-    for (const server of entry?.servers ?? []) {
-      server.close();
-      server.closeAllConnections();
-    }
+    if (entry !== undefined) endServer(entry.server);
   };
   return {
     sync(checks, proxyHealthy) {
@@ -149,26 +160,67 @@ export function createHealthCheckServer(
           entry.check = check;
           continue;
         }
-        const servers = addresses.map((address) => {
-          const server = createServer((_request, response) => {
-            const now = current.get(port);
-            if (now === undefined) {
-              response.destroy();
-              return;
-            }
-            const answer = healthCheckResponse(now.check, healthy());
-            response.writeHead(answer.status, { ...answer.headers, "Content-Length": Buffer.byteLength(answer.body) });
-            response.end(answer.body);
-          });
-          server.on("error", (error) => onError(error, check));
-          server.listen({ host: address, port });
-          return server;
+        const server = createServer((_request, response) => {
+          const now = current.get(port);
+          if (now === undefined) response.destroy();
+          else writeResponse(response, healthCheckResponse(now.check, healthy()));
         });
-        current.set(port, { check, servers });
+        server.on("error", (error) => onError(error, check));
+        open(server, port);
+        current.set(port, { check, server });
       }
     },
     async close() {
       for (const port of [...current.keys()]) close(port);
+    },
+  };
+}
+
+/** Ports of kube-proxy's own servers. */
+export const proxyPorts = { health: 10_256, metrics: 10_249 } as const;
+
+/** What kube-proxy's own servers tell about. */
+export interface ProxyServerOptions {
+  health(): ProxyHealth;
+  nodeEligible(): boolean;
+  renderMetrics(): string;
+  readonly families: readonly ("IPv4" | "IPv6")[];
+  /** Answer of `/proxyMode`. Default `nftables`. */
+  readonly mode?: string;
+}
+
+/**
+ * Serves what kube-proxy serves about itself: health on 10256, metrics on 10249. Metrics are given to the node alone
+ * (others get 403), where kube-proxy listens on loopback only.
+ *
+ * @param onError called when a port cannot be opened; the other is served all the same
+ */
+export function createProxyServers(
+  options: ProxyServerOptions,
+  open: OpenPort,
+  onError: (error: Error) => void,
+): { close(): void } {
+  const path = (request: IncomingMessage): string => (request.url ?? "/").split("?", 1)[0]!;
+  const health = createServer((request, response) =>
+    writeResponse(
+      response,
+      proxyHealthResponse(path(request), options.health(), { eligible: options.nodeEligible() }, options.families),
+    ),
+  );
+  const metrics = createServer((request, response) => {
+    const { remoteAddress = "" } = request.socket;
+    const answer: HealthResponse = /^(::1$|(::ffff:)?127\.)/.test(remoteAddress)
+      ? proxyMetricsResponse(path(request), options.mode ?? "nftables", options.renderMetrics)
+      : { status: 403, headers: { "Content-Type": "text/plain" }, body: "metrics are for this node alone\n" };
+    writeResponse(response, answer);
+  });
+  for (const server of [health, metrics]) server.on("error", onError);
+  open(health, proxyPorts.health);
+  open(metrics, proxyPorts.metrics);
+  return {
+    close() {
+      endServer(health);
+      endServer(metrics);
     },
   };
 }

@@ -17,18 +17,21 @@ export {
 } from "./endpoint-sets.ts";
 export {
   createHealthCheckServer,
+  createProxyServers,
   type HealthCheck,
   type HealthCheckServer,
   type HealthResponse,
   healthCheckResponse,
   isNodeEligible,
   isProxyHealthy,
+  type OpenPort,
   type ProxyHealth,
+  type ProxyServerOptions,
   proxyHealthResponse,
   proxyMetricsResponse,
 } from "./health.ts";
 export type { ProxyMetrics } from "./metrics.ts";
-export { compileNodeSpec, nodePortAddresses, type ProxyConfiguration } from "./node-spec.ts";
+export { compileNodeSpec, healthCheckAddresses, nodePortAddresses, type ProxyConfiguration } from "./node-spec.ts";
 export { createProxy, type ProxyOptions, type ServiceProxy, type SyncReport } from "./proxy.ts";
 export {
   type CompiledServicePort,

@@ -1,6 +1,6 @@
 import type { Node } from "@portolan/core";
 import type { NodeSpec } from "@portolan/dataplane";
-import { canonicalAddress, familyOf, parseAddress, parsePrefix, prefixContains } from "@portolan/net";
+import { canonicalAddress, familyOf, type IPFamily, parseAddress, parsePrefix, prefixContains } from "@portolan/net";
 
 /** The part of kube-proxy's configuration that decides on packets. */
 export interface ProxyConfiguration {
@@ -16,6 +16,8 @@ export interface ProxyConfiguration {
   readonly serviceCIDRs?: readonly string[];
 }
 
+const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.");
+
 /** Which addresses a node accepts NodePorts on (canonical text), by the rules of its mode. */
 export function nodePortAddresses(
   addresses: readonly string[],
@@ -24,10 +26,9 @@ export function nodePortAddresses(
 ): string[] {
   const mode = configuration.mode ?? "nftables";
   const wanted = configuration.nodePortAddresses ?? [];
-  const loopback = (address: string) => address === "::1" || address.startsWith("127.");
   const out: string[] = [];
   for (const family of ["IPv4", "IPv6"] as const) {
-    const local = addresses.filter((address) => familyOf(address) === family && !loopback(address));
+    const local = addresses.filter((address) => familyOf(address) === family && !isLoopback(address));
     const mine = primary.filter((address) => familyOf(address) === family);
     const prefixes = wanted.map((text) => parsePrefix(text)).filter((prefix) => prefix !== undefined);
     const ofFamily = prefixes.filter((prefix) => prefix.address.family === family);
@@ -44,6 +45,27 @@ export function nodePortAddresses(
     }
   }
   return out;
+}
+
+/**
+ * Which addresses of a node health-check node ports listen on. As {@link nodePortAddresses}, but where that means every address
+ * of a family, loopback is one of them.
+ */
+export function healthCheckAddresses(
+  addresses: readonly string[],
+  primary: readonly string[],
+  configuration: ProxyConfiguration,
+): string[] {
+  const everyAddress: Readonly<Record<IPFamily, string>> = { IPv4: "0.0.0.0/0", IPv6: "::/0" };
+  const wanted = configuration.nodePortAddresses ?? [];
+  const listens = nodePortAddresses(addresses, primary, configuration);
+  for (const family of ["IPv4", "IPv6"] as const) {
+    const ofFamily = wanted.filter((text) => parsePrefix(text)?.address.family === family);
+    const unfiltered = wanted.length === 0 ? configuration.mode === "iptables" : ofFamily.length === 0;
+    if (wanted.includes("primary") || (!unfiltered && !ofFamily.includes(everyAddress[family]))) continue;
+    listens.push(...addresses.filter((address) => familyOf(address) === family && isLoopback(address)));
+  }
+  return [...new Set(listens)];
 }
 
 /**

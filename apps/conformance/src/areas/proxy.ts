@@ -6,10 +6,10 @@ import {
   compileNodeSpec,
   compileServicePorts,
   type HealthResponse,
+  healthCheckAddresses,
   healthCheckResponse,
   isNodeEligible,
   localReadyEndpoints,
-  nodePortAddresses,
   type ProxyConfiguration,
   proxyHealthResponse,
   proxyMetricsResponse,
@@ -583,7 +583,7 @@ function serviceHealth(
   const addresses = [...node.local];
   const spec = compileNodeSpec(record.node.object, node.configuration(), addresses);
   const primary = [spec.primaryIPv4, spec.primaryIPv6].filter((address) => address !== undefined);
-  const listens = nodePortAddresses([...spec.addresses], primary, node.configuration());
+  const listens = healthCheckAddresses([...new Set([...spec.addresses, ...node.local])], primary, node.configuration());
   if (service === undefined || !listens.includes(canonicalAddress(record.packet.dst)!)) return undefined;
   const localEndpoints = localReadyEndpoints(service, record.endpointSlices, {
     nodeName: record.node.name,

@@ -116,18 +116,13 @@ export function createDeploymentController(options: WorkloadControllerOptions): 
       const { name: old = "" } = set.metadata;
       await api.delete(resources.replicaSets, { name: old, namespace }, { propagationPolicy: "Background" });
     }
-    let current = deployment;
-    if (Object.keys(plan.annotations).length > 0 && !isTerminating(deployment)) {
-      const { uid, resourceVersion } = deployment.metadata;
-      current = await api.patch<Deployment>(
-        resources.deployments,
-        { name, namespace },
-        { metadata: { uid, resourceVersion, annotations: plan.annotations } },
-        { patchType: "application/merge-patch+json" },
-      );
-    }
-    if (!semanticallyEqual(current.status ?? {}, plan.status)) {
-      await writeStatus(api, resources.deployments, current, plan.status);
+    const annotate = Object.keys(plan.annotations).length > 0 && !isTerminating(deployment);
+    if (annotate || !semanticallyEqual(deployment.status ?? {}, plan.status)) {
+      // The status subresource takes annotations as well: one write says both.
+      const annotations = { ...deployment.metadata.annotations, ...(annotate ? plan.annotations : {}) };
+      const metadata = annotate ? { ...deployment.metadata, annotations } : deployment.metadata;
+      const next = { ...deployment, apiVersion: "apps/v1", kind: "Deployment", metadata, status: plan.status };
+      await api.update(resources.deployments, next, { subresource: "status" });
     }
     return plan.recheckAfter === undefined ? {} : { requeueAfter: plan.recheckAfter };
   }

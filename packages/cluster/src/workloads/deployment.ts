@@ -412,6 +412,9 @@ class PlanBuilder {
     const available = sum(all.map((status) => status?.availableReplicas ?? 0));
     const total = sum(this.#all.map((replicaSet) => this.#size(replicaSet)));
     const { collisionCount } = this.#deployment.status ?? {};
+    const terminating = all.map((status) => status?.terminatingReplicas);
+    // Unknown as long as one ReplicaSet has not said.
+    const known = terminating.every((count) => count !== undefined);
     return {
       observedGeneration: this.#deployment.metadata.generation ?? 0,
       replicas: sum(all.map((status) => status?.replicas ?? 0)),
@@ -419,6 +422,7 @@ class PlanBuilder {
       readyReplicas: sum(all.map((status) => status?.readyReplicas ?? 0)),
       availableReplicas: available,
       unavailableReplicas: Math.max(0, total - available),
+      ...(known ? { terminatingReplicas: sum(terminating) } : {}),
       ...(collisionCount === undefined ? {} : { collisionCount }),
     };
   }

@@ -35,6 +35,12 @@ function replicaSetPod(replicaSet: ReplicaSet): Pod {
   return podFromTemplate(replicaSet.spec?.template ?? {}, replicaSet, type, { generateName: prefix });
 }
 
+/** On its way out, and not ended yet. */
+function isPodTerminating(pod: Pod): boolean {
+  const ended = pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
+  return pod.metadata.deletionTimestamp !== undefined && !ended;
+}
+
 /** Status of a ReplicaSet as its pods are; `failure` is the error of the last attempt to make or delete pods. */
 export function replicaSetStatus(
   replicaSet: ReplicaSet,
@@ -65,6 +71,7 @@ export function replicaSetStatus(
     ).length,
     readyReplicas: ready.length,
     availableReplicas: ready.filter((pod) => availableIn(pod, minReadySeconds, now) === 0).length,
+    terminatingReplicas: pods.filter(isPodTerminating).length,
     observedGeneration: replicaSet.metadata.generation ?? 0,
     ...(conditions.length === 0 ? {} : { conditions }),
   };

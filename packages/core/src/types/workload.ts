@@ -295,6 +295,8 @@ export interface Deployment extends KubernetesObject {
     readyReplicas?: number;
     availableReplicas?: number;
     unavailableReplicas?: number;
+    /** Pods of the ReplicaSets that are on their way out and not ended yet. */
+    terminatingReplicas?: number;
     conditions?: Condition[];
     collisionCount?: number;
   };
@@ -307,6 +309,8 @@ export interface ReplicaSet extends KubernetesObject {
   status?: {
     replicas: number;
     fullyLabeledReplicas?: number;
+    /** Pods that are on their way out and not ended yet. */
+    terminatingReplicas?: number;
     readyReplicas?: number;
     availableReplicas?: number;
     observedGeneration?: number;
