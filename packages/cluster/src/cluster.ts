@@ -442,6 +442,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
         ALL_PROXY: `socks5h://${at}`,
         no_proxy: "127.0.0.1,localhost",
         PORTOLAN_SOCKS: `${user}@127.0.0.1:${gatewayPort}`,
+        PORTOLAN_NAMESERVER: `127.0.0.1:${dnsPort}`,
+        PORTOLAN_SEARCH: searchDomains(user.split("/", 1)[0]!).join(" "),
       };
     };
 
@@ -451,7 +453,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     endings.add("DNS", () => dns.close());
     const dnsPort = dns.addresses[0]!.port;
 
-    const resolve = (name: string): readonly string[] => lookUp(dns, name);
+    const resolve = (name: string, namespace: string): readonly string[] => lookUp(dns, name, namespace);
     const externals = new Map<string, { host: string; port: number }>();
     let relaySocket: string | undefined;
     if (fabric !== undefined) {
@@ -462,7 +464,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       await ready(relay, "the gateway's relay");
     }
     const podInformer = informers.informer<Pod>(resources.pods);
-    const outsideClient = (): GatewayClient => ({ address: outsider, node: names[0]!.name });
+    const outsideClient = (): GatewayClient => ({ address: outsider, node: names[0]!.name, namespace: "default" });
     const dial =
       relaySocket === undefined
         ? createConnectDial({
@@ -489,7 +491,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
             const [namespace = "", name = ""] = user.split("/");
             const pod = podInformer.lister.get(namespace, name);
             const address = pod?.status?.podIP;
-            return pod === undefined || address === undefined ? undefined : { address, node: pod.spec?.nodeName ?? "" };
+            if (pod === undefined || address === undefined) return undefined;
+            return { address, node: pod.spec?.nodeName ?? "", namespace };
           },
         },
         port,
@@ -596,7 +599,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
         const door = await gateway.open(0, {
           address: target.address,
           port: target.port,
-          client: () => ({ address: outsider, node }),
+          client: () => ({ address: outsider, node, namespace: "default" }),
         });
         return { host: "127.0.0.1", port: door.port };
       },
@@ -724,9 +727,11 @@ function bareNode(name: string, address: string, podCIDR: string, zone: string):
   };
 }
 
-/** Addresses of a name, looked for as a pod of the namespace `default` would: as it is, then below the search domains. */
-function lookUp(dns: DnsServer, name: string): readonly string[] {
-  for (const suffix of ["", `.default.svc.${domain}`, `.svc.${domain}`, `.${domain}`]) {
+const searchDomains = (namespace: string): string[] => [`${namespace}.svc.${domain}`, `svc.${domain}`, domain];
+
+/** Addresses of a name, looked for as a pod of the namespace would: as it is, then below the search domains. */
+function lookUp(dns: DnsServer, name: string, namespace: string): readonly string[] {
+  for (const suffix of ["", ...searchDomains(namespace).map((search) => `.${search}`)]) {
     let answer: ReturnType<DnsServer["zone"]["answer"]>;
     try {
       answer = dns.zone.answer(nameFromText(`${name}${suffix}.`), recordTypes.A);

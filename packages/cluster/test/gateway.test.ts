@@ -52,19 +52,30 @@ async function start(
     entry("default/sticky:", "10.96.0.11", backends, 60),
     entry("default/empty:", "10.96.0.20", []),
   ]);
-  const names: Record<string, string> = { web: "10.96.0.10", sticky: "10.96.0.11", empty: "10.96.0.20" };
+  const names: Record<string, string> = {
+    web: "10.96.0.10",
+    sticky: "10.96.0.11",
+    empty: "10.96.0.20",
+    "api.team": "10.96.0.10",
+  };
   const gateway = await createGateway({
     dial: createConnectDial({
       dataplanes: new Map([["node1", dataplane]]),
-      resolve: (name) => (names[name] === undefined ? [] : [names[name]]),
+      resolve(name, namespace) {
+        const address = names[namespace === "default" ? name : `${name}.${namespace}`];
+        return address === undefined ? [] : [address];
+      },
       now: () => 0,
       locate: (address, port) => {
         const pod = port === 8080 ? pods[addresses.indexOf(address)] : undefined;
         return pod && { host: "127.0.0.1", port: pod.port };
       },
     }),
-    outsider: () => ({ address: "172.18.0.100", node: "node1" }),
-    clientOf: (user) => (user === "default/client" ? { address: "10.244.1.9", node: "node1" } : undefined),
+    outsider: () => ({ address: "172.18.0.100", node: "node1", namespace: "default" }),
+    clientOf(user) {
+      const [namespace = "", name] = user.split("/");
+      return name === "client" ? { address: "10.244.1.9", node: "node1", namespace } : undefined;
+    },
   });
   ends.push(() => gateway.close());
   return { gateway, pods };
@@ -150,6 +161,12 @@ describe("gateway", () => {
     expect(body).toMatch(/^HTTP\/1\.1 200[\s\S]*(one|two) \/t$/);
   });
 
+  it("looks for short names in the namespace of the pod that asks", async () => {
+    const { gateway } = await start();
+    expect((await socks(gateway, "api", 80, "team/client")).code).toBe(0);
+    expect((await socks(gateway, "api", 80, "default/client")).code).not.toBe(0);
+  });
+
   it("speaks SOCKS5, with names and users", async () => {
     const { gateway } = await start();
     const { code, socket } = await socks(gateway, "web", 80, "default/client");
@@ -205,7 +222,7 @@ describe("gateway", () => {
 
   it("opens doors, and says when a port is taken", async () => {
     const { gateway } = await start();
-    const client = () => ({ address: "172.18.0.100", node: "node1" });
+    const client = () => ({ address: "172.18.0.100", node: "node1", namespace: "default" });
     const door = await gateway.open(0, { address: "10.96.0.10", port: 80, client });
     const body = await new Promise<string>((resolve) => {
       request({ host: "127.0.0.1", port: door.port, path: "/d", agent: false }, (response) => {

@@ -29,11 +29,11 @@ export interface Connection {
  */
 export type Dial = (client: GatewayClient, host: string, port: number) => Promise<Connection>;
 
-/** Resolves a cluster name to addresses, as the cluster's DNS would; empty when there is none. */
-export type Resolve = (name: string) => readonly string[] | Promise<readonly string[]>;
+/** Resolves a name to addresses as it would be in a pod of the namespace; empty when there is none. */
+export type Resolve = (name: string, namespace: string) => readonly string[] | Promise<readonly string[]>;
 
-async function addressOf(resolve: Resolve, host: string): Promise<string> {
-  const address = canonicalAddress(host) ?? (await resolve(host))[0];
+async function addressOf(resolve: Resolve, { namespace }: GatewayClient, host: string): Promise<string> {
+  const address = canonicalAddress(host) ?? (await resolve(host, namespace))[0];
   if (address === undefined) throw new Refusal(`no address for ${host}`, socksReply.hostUnreachable, 502);
   return address;
 }
@@ -62,7 +62,7 @@ export interface ConnectDialOptions {
 /** Dials as the dataplane's `connect` program decides; what it chose is looked up among the pods of this machine. */
 export function createConnectDial(options: ConnectDialOptions): Dial {
   return async (client, host, port) => {
-    const address = await addressOf(options.resolve, host);
+    const address = await addressOf(options.resolve, client, host);
     const dataplane = options.dataplanes.get(client.node);
     if (dataplane === undefined) throw new Refusal(`there is no node ${client.node}`, socksReply.generalFailure, 502);
     const decision = dataplane.connect({
@@ -120,8 +120,8 @@ const refusals: Readonly<Record<string, readonly [socks: number, http: number]>>
  * @param path of the relay's UNIX socket
  */
 export function createRelayDial(path: string, resolve: Resolve): Dial {
-  return async (_client, host, port) => {
-    const address = await addressOf(resolve, host);
+  return async (client, host, port) => {
+    const address = await addressOf(resolve, client, host);
     const socket = connect({ path });
     await opened(socket);
     socket.write(`${address} ${port}\n`);

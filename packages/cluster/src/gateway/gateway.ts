@@ -13,6 +13,8 @@ export interface GatewayClient {
   /** Canonical text. */
   readonly address: string;
   readonly node: string;
+  /** In which short names are looked for. */
+  readonly namespace: string;
 }
 
 /** Options of {@link createGateway}. */
