@@ -130,8 +130,3 @@ export function parseMac(text: string): Uint8Array | undefined {
   if (!/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(text)) return undefined;
   return Uint8Array.from(text.split(":"), (part) => Number.parseInt(part, 16));
 }
-
-/** Text of a link-layer address. */
-export function formatMac(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
-}

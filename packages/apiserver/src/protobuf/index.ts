@@ -1,10 +1,7 @@
 import { type KubernetesObject, type Schema, schemaOf } from "@portolan/core";
 import { ProtobufError, readVarint, type WireField, WireWriter, wireFields } from "./wire.ts";
 
-export { ProtobufError, type ProtobufErrorCode } from "./wire.ts";
-
-/** Media type of the encoding. */
-export const protobufContentType = "application/vnd.kubernetes.protobuf";
+export { ProtobufError } from "./wire.ts";
 
 /*
  * An object on the wire:

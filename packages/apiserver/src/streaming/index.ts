@@ -1,7 +1,2 @@
 /** Streams of pods over upgraded HTTP connections. */
-export {
-  createStreamingHandler,
-  type StreamingHandler,
-  type StreamingHandlerOptions,
-  type StreamingRequest,
-} from "./streaming-handler.ts";
+export { createStreamingHandler } from "./streaming-handler.ts";
