@@ -65,14 +65,14 @@ function busybox(): ImageProgram {
       const own = (names: readonly string[]): [string, string[]][] =>
         names.map((name) => [name, nodeProgram("commands", name)]);
       const machine = findExecutable("busybox", machinePath());
+      // Without a network of its own the pod's resolver is a port of loopback, which only ours can ask.
+      const resolving = own(isolated ? [] : ["nslookup"]);
       if (machine === undefined) {
-        return Object.fromEntries(
-          own(OWN_COMMANDS.filter((name) => findExecutable(name, machinePath()) === undefined)),
-        );
+        const missing = OWN_COMMANDS.filter((name) => findExecutable(name, machinePath()) === undefined);
+        return Object.fromEntries([...own(missing), ...resolving]);
       }
       const all = busyboxApplets(machine).map((name): [string, string[]] => [name, [machine]]);
-      // Without a network of its own the pod's resolver is a port of loopback, which only ours can ask.
-      return Object.fromEntries([...all, ...own(isolated ? [] : ["nslookup"])]);
+      return Object.fromEntries([...all, ...resolving]);
     },
   };
 }
@@ -85,8 +85,10 @@ function curl(): ImageProgram {
       return first.startsWith("-") || first.includes("://") ? ["curl", ...args] : [...args];
     },
     arguments: ["--help"],
-    commands: () =>
-      findExecutable("curl", machinePath()) === undefined ? { curl: nodeProgram("commands", "curl") } : {},
+    commands: ({ isolated }) => ({
+      ...(findExecutable("curl", machinePath()) === undefined ? { curl: nodeProgram("commands", "curl") } : {}),
+      ...(isolated ? {} : { nslookup: nodeProgram("commands", "nslookup") }),
+    }),
   };
 }
 
