@@ -166,6 +166,9 @@ export function localProvider(options: LocalProviderOptions): LoadBalancerProvid
       return { ingress };
     },
     async destroy(_context, key) {
+      // A late call for a Service that is gone must not free the addresses of its successor.
+      const holder = uids.get(ownerOf(key));
+      if (holder !== undefined && holder !== key.uid) return;
       allocator.release(ownerOf(key));
       uids.delete(ownerOf(key));
     },

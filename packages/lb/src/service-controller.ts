@@ -174,12 +174,13 @@ export function createServiceController(options: ServiceControllerOptions): Serv
   }
 
   async function cleanUp(service: Service, signal: AbortSignal): Promise<void> {
-    const provider =
-      owners.get(keyOf(service))?.provider ?? providers.find((each) => each.claim(service) !== "not-mine");
+    // After a restart nobody knows who made it, and class and type may have changed since: then all are asked.
+    const known = owners.get(keyOf(service))?.provider;
     event(service, "Normal", "DeletingLoadBalancer", "Deleting load balancer");
     // Asked even when nothing seems to exist: leftovers of a half-done creation are found by their marks.
-    if (provider !== undefined) await provider.destroy(context(service, signal), identity(service));
-    else for (const each of providers) await each.destroy(context(service, signal), identity(service));
+    for (const each of known === undefined ? providers : [known]) {
+      await each.destroy(context(service, signal), identity(service));
+    }
     owners.delete(keyOf(service));
     told.delete(keyOf(service));
     const remaining = (service.status?.conditions ?? []).filter((entry) => entry.type !== "LoadBalancerReady");
@@ -263,7 +264,7 @@ export function createServiceController(options: ServiceControllerOptions): Serv
           service,
           "Warning",
           "SyncLoadBalancerFailed",
-          `Error syncing load balancer: failed to ensure load balancer: ${message}`,
+          `Error syncing load balancer: failed to ${wantsLoadBalancer(service) ? "ensure" : "delete"} load balancer: ${message}`,
         );
       }
       if (known && wantsLoadBalancer(service)) {
