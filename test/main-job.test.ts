@@ -159,6 +159,34 @@ describe.each(modes)("a running cluster in mode %s", (mode) => {
     },
   );
 
+  it.skipIf(kubectlProgram === undefined || mode !== "netns")(
+    "answers the health checks of a Service with externalTrafficPolicy Local",
+    async () => {
+      await kubectl("patch", "svc", "frontend", "-p", '{"spec":{"externalTrafficPolicy":"Local"}}');
+      const port = await kubectl("get", "svc", "frontend", "-o", "jsonpath={.spec.healthCheckNodePort}");
+      const health = (path: string): Promise<string> =>
+        kubectl("exec", "client", "--", "curl", "-s", "-m", "5", "-w", " %{http_code}", path);
+      await eventually(async () => {
+        const answer = await health(`http://172.18.0.2:${port}/`);
+        expect(answer).toMatch(/"localEndpoints": [1-9]/);
+        expect(answer).toMatch(/ 200$/);
+      });
+      expect(await health("http://172.18.0.2:10256/healthz")).toMatch(/"healthy":true.* 200$/);
+      await kubectl("patch", "svc", "frontend", "-p", '{"spec":{"externalTrafficPolicy":"Cluster"}}');
+      await eventually(async () => {
+        const answer = await run(
+          kubectlProgram!,
+          ["exec", "client", "--", "curl", "-s", `http://172.18.0.2:${port}/`],
+          {
+            env: env(),
+            cwd: folder,
+          },
+        );
+        expect(answer.code).not.toBe(0);
+      });
+    },
+  );
+
   it.skipIf(curl === undefined)("refuses what has no endpoints, and reaches what has", async () => {
     const port = /socks5h:\/\/127\.0\.0\.1:(\d+)/.exec(cluster.output())![1]!;
     const through = async (url: string, ...more: string[]): Promise<string> =>
