@@ -160,7 +160,7 @@ describe.each(modes)("a running cluster in mode %s", (mode) => {
   );
 
   it.skipIf(kubectlProgram === undefined || mode !== "netns")(
-    "answers the health checks of a Service with externalTrafficPolicy Local",
+    "answers the health checks of a Service with externalTrafficPolicy Local (netns only: elsewhere nodes have no address)",
     async () => {
       await kubectl("patch", "svc", "frontend", "-p", '{"spec":{"externalTrafficPolicy":"Local"}}');
       const port = await kubectl("get", "svc", "frontend", "-o", "jsonpath={.spec.healthCheckNodePort}");
