@@ -1,5 +1,6 @@
 import type { LoadBalancerIngress, Service } from "@portolan/core";
 import {
+  type AnnotationRegistry,
   type ApplyOutcome,
   type Capabilities,
   type Change,
@@ -40,6 +41,39 @@ const capabilities: Capabilities = {
   sourceRanges: "enforced",
   sharedFrontend: true,
   needsNodePorts: false,
+  targets: "node",
+  internal: false,
+  sessionAffinity: true,
+  callBudget: { steadyReads: 1 },
+};
+
+const text = { kind: "string" } as const;
+
+/** What the provider reads, each name with its change: the address stays as long as it fits. */
+const annotations: AnnotationRegistry = {
+  prefixes: ["portolan.dev/", "metallb.io/", "metallb.universe.tf/"],
+  rows: [
+    ...localAnnotations.addresses.map((key) => ({
+      key,
+      type: { kind: "addresses" } as const,
+      sets: "the addresses that the Service gets, one per family",
+      default: "the first free ones of a pool",
+      change: "ip-change" as const,
+    })),
+    ...localAnnotations.pool.map((key) => ({
+      key,
+      type: text,
+      sets: "the pool that addresses come from",
+      default: "all pools, in their order",
+      change: "ip-change" as const,
+    })),
+    ...localAnnotations.sharing.map((key) => ({
+      key,
+      type: text,
+      sets: "Services with the same text may share an address when their ports differ",
+      change: "in-place" as const,
+    })),
+  ],
 };
 
 function annotation(service: Service, keys: readonly string[]): string | undefined {
@@ -93,7 +127,10 @@ export function localProvider(options: LocalProviderOptions): LoadBalancerProvid
   const uids = new Map<string, string>();
 
   return {
+    apiVersion: 1,
     id: "local",
+    annotations,
+    nameFor: (key) => ({ Address: ownerOf(key) }),
     classes: [loadBalancerClass],
     default: true,
     capabilities,

@@ -7,6 +7,18 @@
  * @packageDocumentation
  */
 export {
+  type AnnotationRegistry,
+  type AnnotationRow,
+  type AnnotationType,
+  annotationRow,
+  checkAnnotations,
+  readBoolean,
+  readList,
+  readMap,
+} from "./annotations.ts";
+export { type CallContextOptions, createCallContext, createLockTable, type LockTable } from "./call-context.ts";
+export type { FlowPolicy, FlowPort, HashField, HealthCheck } from "./flow-policy.ts";
+export {
   type ApplyOutcome,
   type CallContext,
   type Capabilities,

@@ -1,4 +1,6 @@
-import type { Condition, LoadBalancerIngress, Node, Service } from "@portolan/core";
+import type { Condition, EndpointSlice, LoadBalancerIngress, Node, Service } from "@portolan/core";
+import type { AnnotationRegistry } from "./annotations.ts";
+import type { FlowPolicy } from "./flow-policy.ts";
 
 /** What identifies a Service to a provider, also after the object is gone. */
 export interface ServiceKey {
@@ -13,6 +15,9 @@ export interface NodeReference {
   readonly providerID?: string;
   /** InternalIP and ExternalIP addresses, in the order of the Node object. */
   readonly addresses: readonly string[];
+  /** `topology.kubernetes.io/zone`, if the node says it. */
+  readonly zone?: string;
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** Whether a provider is responsible for a Service: `elsewhere` means that another component answers for it on purpose. */
@@ -58,6 +63,8 @@ export interface PlanInput<O> {
   readonly service: Service;
   readonly nodes: readonly NodeReference[];
   readonly observed: O;
+  /** Slices of the Service, for providers whose targets are pods; only they get them. */
+  readonly endpointSlices?: readonly EndpointSlice[];
 }
 
 /** What an applied plan leads to. */
@@ -65,6 +72,8 @@ export interface ApplyOutcome {
   /** Only what clients can use now. */
   readonly ingress: readonly LoadBalancerIngress[];
   readonly conditions?: readonly Condition[];
+  /** Ports that could not be opened though the others could: Service port and a CamelCase reason for the status. */
+  readonly portErrors?: readonly { readonly port: number; readonly protocol: string; readonly error: string }[];
   /** Ask again after so many milliseconds. */
   readonly requeueAfter?: number;
 }
@@ -83,11 +92,24 @@ export interface CallContext {
   now(): number;
   /** Records an event on the Service. */
   report(type: "Normal" | "Warning", reason: string, message: string): void;
+  /** Waits so many milliseconds of the injected clock; rejects when the signal aborts. */
+  sleep(milliseconds: number): Promise<void>;
+  /**
+   * Runs one piece of work at a time per scope: for cloud objects that several Services share. The scope names the object:
+   * `azure/loadBalancer/kubernetes`. Not re-entrant.
+   */
+  lock<T>(scope: string, work: () => Promise<T>): Promise<T>;
+  /** Same text for each retry of the same change: for clouds that recognise repeated requests by it. */
+  readonly idempotencyKey: string;
+  /** Time (as by `now`) at which a call should have returned: later it throws `NotReady` with its progress saved. */
+  readonly deadline: number;
 }
 
 /** What a provider can do; declared, not discovered. */
 export interface Capabilities {
   readonly protocols: readonly ("TCP" | "UDP" | "SCTP")[];
+  /** What traffic is sent to: nodes, pods, or either by annotation. */
+  readonly targets: "node" | "pod" | "both";
   readonly mixedProtocol: "none" | "same-port-merge" | "full";
   readonly status: "ip" | "hostname";
   readonly ipMode: "VIP" | "Proxy";
@@ -96,6 +118,13 @@ export interface Capabilities {
   readonly sourceRanges: "enforced" | "ignored" | "partial";
   readonly sharedFrontend: boolean;
   readonly needsNodePorts: boolean;
+  /** Whether an internal and an external load balancer can be told apart. */
+  readonly internal: boolean;
+  readonly sessionAffinity: boolean;
+  /** Ports per load balancer, nodes per load balancer, source ranges: what the cloud allows; absent: no limit of its own. */
+  readonly maximum?: { readonly ports?: number; readonly nodes?: number; readonly sourceRanges?: number };
+  /** Cloud reads that one sync of a Service may cost when nothing changed; the conformance kit holds the provider to it. */
+  readonly callBudget: { readonly steadyReads: number };
 }
 
 /**
@@ -107,18 +136,28 @@ export interface Capabilities {
  * @typeParam O what it observes
  */
 export interface LoadBalancerProvider<D = unknown, O = unknown> {
+  /** Version of this contract. */
+  readonly apiVersion: 1;
   readonly id: string;
   /** Values of `spec.loadBalancerClass` that it answers to. */
   readonly classes: readonly string[];
   /** True when it also serves Services without a class. */
   readonly default: boolean;
   readonly capabilities: Capabilities;
+  readonly annotations: AnnotationRegistry;
   claim(service: Service): Claim;
+  /**
+   * Names of the cloud objects of a Service, by kind. Pure and total; different keys have different names; within the cloud's
+   * limits of length and characters.
+   */
+  nameFor(key: ServiceKey): Readonly<Record<string, string>>;
   /** Errors stop the Service before any call; warnings are shown and do not. */
   validate(service: Service): readonly Diagnostic[];
   observe(context: CallContext, key: ServiceKey): Promise<O>;
   plan(input: PlanInput<O>): Plan<D>;
   apply(context: CallContext, plan: Plan<D>): Promise<ApplyOutcome>;
+  /** What its load balancer does to packets, for an appliance that behaves like it. Pure. */
+  flowPolicy?(service: Service): FlowPolicy;
   /** Called when only the set of nodes changed; without it the full sequence runs. */
   updateNodes?(context: CallContext, key: ServiceKey, nodes: readonly NodeReference[]): Promise<void>;
   destroy(context: CallContext, key: ServiceKey): Promise<void>;
@@ -171,12 +210,15 @@ export function isLoadBalancerTarget(node: Node): boolean {
 
 /** The reference of a node that providers get. */
 export function nodeReference(node: Node): NodeReference {
+  const zone = node.metadata.labels?.["topology.kubernetes.io/zone"];
   return {
     name: node.metadata.name ?? "",
     ...(node.spec?.providerID ? { providerID: node.spec.providerID } : {}),
     addresses: (node.status?.addresses ?? [])
       .filter((entry) => entry.type === "InternalIP" || entry.type === "ExternalIP")
       .map((entry) => entry.address),
+    ...(zone === undefined ? {} : { zone }),
+    ...(node.metadata.labels === undefined ? {} : { labels: node.metadata.labels }),
   };
 }
 

@@ -1,4 +1,5 @@
 import {
+  type Clock,
   createExponentialRateLimiter,
   createWorkQueue,
   type EventRecorder,
@@ -6,8 +7,10 @@ import {
   isNotFound,
   type KubernetesApi,
   runController,
+  systemClock,
 } from "@portolan/client";
 import { type Condition, type LoadBalancerIngress, type Node, resources, type Service } from "@portolan/core";
+import { createCallContext, createLockTable } from "./call-context.ts";
 import {
   type CallContext,
   isLoadBalancerTarget,
@@ -28,7 +31,8 @@ export interface ServiceControllerOptions {
   /** Asked in order; the first whose `claim` is `mine` gets the Service. */
   readonly providers: readonly LoadBalancerProvider[];
   readonly events: EventRecorder;
-  readonly now?: () => number;
+  /** Default: the engine's clock. */
+  readonly clock?: Clock;
   /** First and longest delay after failures, in ms. Defaults 5,000 and 300,000. */
   readonly backoff?: { readonly base: number; readonly max: number };
 }
@@ -86,10 +90,12 @@ function relevant(service: Service): string {
  */
 export function createServiceController(options: ServiceControllerOptions): ServiceController {
   const { api, informers, providers, events } = options;
-  const now = options.now ?? Date.now;
+  const clock = options.clock ?? systemClock;
+  const locks = createLockTable();
   const services = informers.informer<Service>(resources.services);
   const nodes = informers.informer<Node>(resources.nodes);
   const queue = createWorkQueue({
+    clock,
     rateLimiter: createExponentialRateLimiter({
       initial: options.backoff?.base ?? 5_000,
       maximum: options.backoff?.max ?? 300_000,
@@ -114,11 +120,13 @@ export function createServiceController(options: ServiceControllerOptions): Serv
   }
 
   function context(service: Service, signal: AbortSignal): CallContext {
-    return {
+    return createCallContext({
       signal,
-      now,
+      clock,
+      locks,
+      idempotencyKey: `${service.metadata.uid ?? ""}-${service.metadata.generation ?? 0}`,
       report: (type, reason, message) => event(service, type, reason, message),
-    };
+    });
   }
 
   async function patch(service: Service, body: unknown): Promise<Service> {
@@ -150,7 +158,7 @@ export function createServiceController(options: ServiceControllerOptions): Serv
     const lastTransitionTime =
       before?.status === status && before.lastTransitionTime
         ? before.lastTransitionTime
-        : new Date(now()).toISOString().replace(/\.\d+Z$/, "Z");
+        : new Date(clock.now()).toISOString().replace(/\.\d+Z$/, "Z");
     return [...others, { type, status, reason, message, lastTransitionTime }];
   }
 
@@ -240,7 +248,10 @@ export function createServiceController(options: ServiceControllerOptions): Serv
     const owner = owners.get(key);
     if (owner !== undefined && service?.metadata.uid !== owner.key.uid) {
       // The Service vanished without its finalizer, or another one took its name.
-      await owner.provider.destroy({ signal, now, report: () => {} }, owner.key);
+      await owner.provider.destroy(
+        createCallContext({ signal, clock, locks, idempotencyKey: owner.key.uid }),
+        owner.key,
+      );
       owners.delete(key);
       told.delete(key);
     }
@@ -297,7 +308,7 @@ export function createServiceController(options: ServiceControllerOptions): Serv
     },
   });
   const onNodes = (): void => {
-    const text = JSON.stringify(targets().map((node) => [node.name, node.providerID, node.addresses]));
+    const text = JSON.stringify(targets().map((node) => [node.name, node.providerID]));
     if (text === nodeText) return;
     nodeText = text;
     for (const service of services.lister.list()) if (wantsLoadBalancer(service)) queue.add(keyOf(service));

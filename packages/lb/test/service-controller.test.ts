@@ -29,6 +29,7 @@ function createBalancers(): Balancers {
     calls: [],
     fail: undefined,
     provider: {
+      apiVersion: 1,
       id: "map",
       classes: [],
       default: true,
@@ -42,7 +43,13 @@ function createBalancers(): Balancers {
         sourceRanges: "ignored",
         sharedFrontend: false,
         needsNodePorts: true,
+        targets: "node",
+        internal: false,
+        sessionAffinity: false,
+        callBudget: { steadyReads: 1 },
       },
+      annotations: { prefixes: [], rows: [] },
+      nameFor: (key) => ({ balancer: keyOf(key) }),
       claim: (service) => (service.spec?.loadBalancerClass === undefined ? "mine" : "not-mine"),
       validate: (service) =>
         service.metadata.annotations?.["bad"] === undefined
