@@ -12,6 +12,7 @@ import { adminUser, anonymousUser, authorize, type User } from "./authorization.
 import { type AdvertisedAddress, writeInitialObjects } from "./bootstrap.ts";
 import { builtinResources, type VersionInfo } from "./discovery/index.ts";
 import { FaultInjector, type Faults } from "./faults.ts";
+import type { FeatureGates } from "./feature-gates.ts";
 import { createCertificates } from "./http/certificates.ts";
 import { createHttpListener, type HttpListener } from "./http/http-listener.ts";
 import { writeKubeconfig } from "./http/kubeconfig.ts";
@@ -56,6 +57,8 @@ export interface ApiServerOptions {
   readonly resources?: readonly ResourceDefinition[];
   /** ConfigMaps that pods get mounted beside `kube-root-ca.crt`, as some distributions do. */
   readonly projectedConfigMaps?: readonly string[];
+  /** Features that are switched off. */
+  readonly featureGates?: FeatureGates;
 }
 
 /** Where a server listens. */
@@ -192,6 +195,7 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
     allocator,
     ipFamilies,
     projectedConfigMaps: options.projectedConfigMaps ?? [],
+    gates: options.featureGates ?? {},
     clock,
     random,
     version: options.version ?? defaultVersion,

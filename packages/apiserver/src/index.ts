@@ -33,6 +33,7 @@ export { createNamespaceController } from "./controllers/namespace-controller.ts
 export { createServiceCIDRController } from "./controllers/service-cidr-controller.ts";
 export { builtinResources, type VersionInfo } from "./discovery/index.ts";
 export type { FaultMatch, Faults, RequestFault } from "./faults.ts";
+export type { FeatureGates } from "./feature-gates.ts";
 export type {
   PodConnection,
   PodLogOptions,

@@ -27,6 +27,7 @@ import { discoveryResponse, type VersionInfo } from "./discovery/index.ts";
 import { DecodeError, decodeObject } from "./encoding/decoding.ts";
 import { isJsonObject, type JsonValue } from "./encoding/json.ts";
 import type { FaultInjector } from "./faults.ts";
+import type { FeatureGates } from "./feature-gates.ts";
 import { configurationProblems } from "./fields/typed-value.ts";
 import { openapiResponse } from "./openapi/index.ts";
 import { applyJsonPatch } from "./patches/json-patch.ts";
@@ -78,6 +79,7 @@ export interface RequestHandlerOptions {
   readonly allocator: ServiceAllocator;
   readonly ipFamilies: readonly IPFamily[];
   readonly projectedConfigMaps: readonly string[];
+  readonly gates: FeatureGates;
   readonly clock: Clock;
   readonly random: () => number;
   readonly version: VersionInfo;
@@ -153,6 +155,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       allocator: options.allocator,
       ipFamilies: options.ipFamilies,
       projectedConfigMaps: options.projectedConfigMaps,
+      gates: options.gates,
       now: clock.now(),
       random: options.random,
       dryRun,
@@ -383,7 +386,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
   function watch(exchange: Exchange, storage: ResourceStorage): ApiResponse {
     const { info, request } = exchange;
     const { definition } = storage;
-    const watchOptions: ListOptions = readListOptions(info.query, true);
+    const watchOptions: ListOptions = readListOptions(info.query, true, options.gates);
     const representation = negotiate(header(request, "accept"), true);
     const printer = printerFor(exchange, definition, storage.schema, representation);
     const fieldSelector =

@@ -499,7 +499,10 @@ export class ResourceStorage {
 
   #validate(object: KubernetesObject, old: KubernetesObject | undefined, context: WriteContext): void {
     const errors: FieldError[] = [
-      ...validateObject(object, old, context.subresource === "" ? {} : { subresource: context.subresource }),
+      ...validateObject(object, old, {
+        gates: context.strategy.gates,
+        ...(context.subresource === "" ? {} : { subresource: context.subresource }),
+      }),
       ...(this.strategy.validate?.(object, old, context.strategy) ?? []),
     ];
     if (errors.length > 0) throw invalidStatus(this.definition, object.metadata?.name ?? "", errors);

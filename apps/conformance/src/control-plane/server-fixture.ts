@@ -1,4 +1,4 @@
-import { type ApiServer, createApiServer } from "@portolan/apiserver";
+import { type ApiServer, createApiServer, type FeatureGates } from "@portolan/apiserver";
 import { type Clock, systemClock } from "@portolan/client";
 import { type KubernetesObject, type ResourceType, resources, type Service, type Status } from "@portolan/core";
 import { addressFromBigInt, addressToBigInt, formatAddress, parsePrefix } from "@portolan/net";
@@ -7,6 +7,7 @@ import { addressFromBigInt, addressToBigInt, formatAddress, parsePrefix } from "
 export interface ClusterSettings {
   readonly serviceCIDRs?: readonly string[];
   readonly nodePortRange?: string;
+  readonly featureGates?: FeatureGates;
   readonly existing?: {
     readonly allocatedClusterIPs?: readonly string[];
     readonly allocatedNodePorts?: readonly number[];
@@ -58,6 +59,7 @@ export class ServerFixture {
       clock,
       ...(cluster.serviceCIDRs === undefined ? {} : { serviceCIDRs: cluster.serviceCIDRs }),
       ...(cluster.nodePortRange === undefined ? {} : { nodePortRange: cluster.nodePortRange }),
+      ...(cluster.featureGates === undefined ? {} : { featureGates: cluster.featureGates }),
     });
     fixture = new ServerFixture(server, () => started);
     await fixture.request("DELETE", "/api/v1/namespaces/default/services/kubernetes");

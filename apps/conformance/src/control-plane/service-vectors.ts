@@ -108,8 +108,6 @@ function compareAnswer(vector: Vector, answer: Answer, context: MatchContext): s
 
 const runCreate: VectorRunner = (vector) => {
   const { cluster, request } = vector.input;
-  // The server has the gates of the release; a vector about another setting is decided by validation alone.
-  if (cluster?.featureGates !== undefined) return runObjectValidation(vector);
   return withServer(cluster, async (server) =>
     compareAnswer(vector, await server.create(request.body), contextOf(cluster)),
   );
@@ -223,19 +221,6 @@ function generatedItem(path: string, index: number): unknown {
       throw new Error(`cannot generate items of ${path}`);
   }
 }
-
-/** A Service checked by the function alone, under the gates of the vector. */
-const runObjectValidation: VectorRunner = ({ input, expected }) => {
-  const object = applyDefaults(structuredClone(input.request.body) as KubernetesObject);
-  object.metadata = { namespace: "default", ...object.metadata };
-  const errors = validateObject(object, undefined, { gates: input.cluster.featureGates });
-  const comparison = new Comparison(noContext).equal(expected.httpStatus, errors.length > 0 ? 422 : 201, "HTTP status");
-  if (expected.status !== undefined) {
-    const { status } = invalidStatus(resourceOf(object.kind), object.metadata.name ?? "", errors);
-    compareStatus(comparison, expected.status, status);
-  }
-  return comparison.result;
-};
 
 const runCreateOrReplace: VectorRunner = ({ input, expected }) =>
   withServer(input.cluster, async (server) => {
@@ -521,8 +506,7 @@ const runTableRow: VectorRunner = ({ input, expected }) =>
 
 const runListOptions: VectorRunner = (vector) => {
   const { input, expected } = vector;
-  if (input.watchListEnabled === false) return notImplemented(vector);
-  return withServer(undefined, async (server) => {
+  return withServer({ featureGates: { WatchList: input.watchListEnabled !== false } }, async (server) => {
     const abort = new AbortController();
     const response = await server.server.transport({
       method: "GET",

@@ -71,13 +71,17 @@ function usesClusterIPs(spec: ServiceSpec): boolean {
   return spec.type !== "ExternalName" && spec.clusterIPs?.[0] !== "None" && spec.clusterIP !== "None";
 }
 
+/** Node ports of a stored Service's ports. */
+function nodePortsOf(spec: ServiceSpec | undefined): number[] {
+  if (spec === undefined || !mayHaveNodePorts(spec)) return [];
+  return (spec.ports ?? []).map((port) => port.nodePort ?? 0).filter((port) => port > 0);
+}
+
 /** Ports of the node that a stored Service holds. */
 function portsOf(service: Service | undefined): number[] {
   const spec = service?.spec;
   if (spec === undefined) return [];
-  const ports = mayHaveNodePorts(spec)
-    ? (spec.ports ?? []).map((port) => port.nodePort ?? 0).filter((port) => port > 0)
-    : [];
+  const ports = nodePortsOf(spec);
   if (needsHealthCheck(spec) && (spec.healthCheckNodePort ?? 0) > 0) ports.push(spec.healthCheckNodePort as number);
   return [...new Set(ports)];
 }
@@ -181,8 +185,8 @@ export function createServiceAllocator(options: ServiceAllocatorOptions): Servic
     return { collection: ipAddresses, namespace: "", name: address, expectedRevision: stored.revision };
   }
 
-  /** Allocates the addresses of `spec.clusterIPs` that `has` does not say are there already; fills gaps. */
-  function allocateAddresses(service: Service, has: ReadonlySet<string>, dryRun: boolean): StoreWrite[] {
+  /** Allocates the addresses of `spec.clusterIPs` from the given index on; fills gaps. */
+  function allocateAddresses(service: Service, from: number, dryRun: boolean): StoreWrite[] {
     const spec = service.spec as ServiceSpec;
     const families = (spec.ipFamilies ?? []) as readonly IPFamily[];
     const asked = [...(spec.clusterIPs ?? [])];
@@ -192,10 +196,10 @@ export function createServiceAllocator(options: ServiceAllocatorOptions): Servic
     const shown = asked.length === 0 ? [""] : asked;
 
     for (const [index, family] of families.entries()) {
+      if (index < from) continue;
       const wanted = asked[index];
       if (wanted !== undefined && wanted !== "") {
         const address = canonicalAddress(wanted) ?? wanted;
-        if (has.has(address)) continue;
         if (!currentRanges().some((range) => range.family === familyOf(address) && range.contains(address))) {
           throw invalidService(
             service,
@@ -309,7 +313,7 @@ export function createServiceAllocator(options: ServiceAllocatorOptions): Servic
 
     allocateForCreate(service, dryRun) {
       const spec = service.spec as ServiceSpec;
-      const writes = usesClusterIPs(spec) ? allocateAddresses(service, new Set(), dryRun) : [];
+      const writes = usesClusterIPs(spec) ? allocateAddresses(service, 0, dryRun) : [];
       const transaction = new PortTransaction([], dryRun);
       if (mayHaveNodePorts(spec)) {
         // Ports of one number share a node port across protocols.
@@ -359,13 +363,13 @@ export function createServiceAllocator(options: ServiceAllocatorOptions): Servic
         }
       } else if (usesClusterIPs(spec)) {
         if (held.length === 0) {
-          if (before.type === "ExternalName") writes.push(...allocateAddresses(service, new Set(), dryRun));
+          if (before.type === "ExternalName") writes.push(...allocateAddresses(service, 0, dryRun));
         } else {
           // The primary address stays; only the second may come or go here. Whatever else was changed is refused by validation.
           const wantedFamilies = spec.ipFamilies?.length ?? 0;
           const first = canonicalAddress(spec.clusterIPs?.[0] ?? "") ?? "";
-          if (wantedFamilies === 2 && held.length === 1 && first === held[0]) {
-            writes.push(...allocateAddresses(service, new Set(held), dryRun));
+          if (wantedFamilies === 2 && held.length === 1) {
+            writes.push(...allocateAddresses(service, 1, dryRun));
           } else if ((spec.clusterIPs?.length ?? 0) === 1 && held.length === 2 && first === held[0]) {
             const write = freeAddress(old, held[1] as string);
             if (write !== undefined) writes.push(write);
@@ -373,7 +377,8 @@ export function createServiceAllocator(options: ServiceAllocatorOptions): Servic
         }
       }
 
-      const transaction = new PortTransaction(portsOf(old), dryRun);
+      // The health-check port is not one of them: a port of the Service that wants it is refused as if it were somebody else's.
+      const transaction = new PortTransaction(nodePortsOf(old.spec), dryRun);
       if (mayHaveNodePorts(spec)) {
         const seen = new Set<string>();
         for (const [index, port] of (spec.ports ?? []).entries()) {

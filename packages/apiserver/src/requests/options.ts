@@ -7,6 +7,7 @@ import {
   notSupported,
   required,
 } from "@portolan/core";
+import type { FeatureGates } from "../feature-gates.ts";
 import { isTrue } from "./request-info.ts";
 
 /** Options of a list or watch. */
@@ -61,7 +62,7 @@ function optionsInvalid(kind: string, errors: readonly FieldError[]): void {
  *
  * @throws StatusError 400 and 422
  */
-export function readListOptions(query: URLSearchParams, isWatch: boolean): ListOptions {
+export function readListOptions(query: URLSearchParams, isWatch: boolean, gates: FeatureGates = {}): ListOptions {
   const sendInitialEvents = query.get("sendInitialEvents");
   const options: ListOptions = {
     labelSelector: query.get("labelSelector") ?? "",
@@ -75,18 +76,22 @@ export function readListOptions(query: URLSearchParams, isWatch: boolean): ListO
     continueToken: query.get("continue") ?? "",
     sendInitialEvents: sendInitialEvents === null ? undefined : isTrue(sendInitialEvents),
   };
-  optionsInvalid("ListOptions", listOptionErrors(options));
+  optionsInvalid("ListOptions", listOptionErrors(options, gates));
   return options;
 }
 
 const matches = ["Exact", "NotOlderThan"];
 
 /** Source: `apimachinery/pkg/apis/meta/internalversion/validation`. */
-function listOptionErrors(options: ListOptions): FieldError[] {
+function listOptionErrors(options: ListOptions, gates: FeatureGates): FieldError[] {
   const { resourceVersionMatch: match, resourceVersion, continueToken } = options;
   if (options.watch) {
     const errors: FieldError[] = [];
     if (options.sendInitialEvents !== undefined) {
+      if (gates.WatchList === false) {
+        const detail = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
+        return [forbidden("sendInitialEvents", detail)];
+      }
       if (match === "") {
         errors.push(
           forbidden("resourceVersionMatch", `sendInitialEvents requires setting resourceVersionMatch to NotOlderThan`),

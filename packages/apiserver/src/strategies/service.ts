@@ -23,7 +23,12 @@ function begin(object: KubernetesObject, old: KubernetesObject | undefined, cont
   service.spec = structuredClone(service.spec ?? {});
   if (before !== undefined) patchAllocatedValues(service, before);
   normalizeClusterIPs(service, before);
-  const errors = initializeIPFamilies({ service, old: before, clusterFamilies: context.ipFamilies });
+  const errors = initializeIPFamilies({
+    service,
+    old: before,
+    clusterFamilies: context.ipFamilies,
+    gates: context.gates,
+  });
   if (errors.length > 0) throw invalidStatus(resources.services, service.metadata.name ?? "", errors);
   return before === undefined
     ? context.allocator.allocateForCreate(service, context.dryRun)

@@ -1,6 +1,7 @@
 import type { FieldError, KubernetesObject } from "@portolan/core";
 import type { IPFamily } from "@portolan/net";
 import type { ServiceAllocator } from "../allocators/service-allocator.ts";
+import type { FeatureGates } from "../feature-gates.ts";
 import { type FieldSet, fieldSetOf } from "../fields/field-set.ts";
 import type { Store, StoreWrite } from "../store/store.ts";
 
@@ -10,6 +11,7 @@ export interface StrategyContext {
   readonly allocator: ServiceAllocator;
   /** Families of the cluster's Service CIDRs, the primary one first. */
   readonly ipFamilies: readonly IPFamily[];
+  readonly gates: FeatureGates;
   /** ConfigMaps that the ServiceAccount admission projects into pods beside `kube-root-ca.crt`. */
   readonly projectedConfigMaps: readonly string[];
   /** Milliseconds since the epoch. */
