@@ -36,6 +36,8 @@ export interface AnnotationRow {
   readonly change: "in-place" | "replace" | "ip-change" | "forbidden" | "ignored";
   /** Whether the cloud's own controller refuses a bad value (`error`, the default) or does without it (`warning`). */
   readonly badValue?: "error" | "warning";
+  /** It decides whether clients outside reach the load balancer: a misspelt form of it is refused instead of ignored. */
+  readonly exposure?: true;
   /** What to use instead. */
   readonly deprecatedFor?: string;
 }
@@ -179,7 +181,7 @@ export function annotationRow(registry: AnnotationRegistry, key: string): Annota
 /**
  * Findings about a Service's annotations that the registry alone can tell: bad values, keys that exclude each other, deprecated
  * keys, and keys under the provider's prefixes that nobody knows, with the nearest known one. An unknown key is a warning, for
- * other components may read it.
+ * other components may read it, unless it looks like one that decides about exposure.
  */
 export function checkAnnotations(
   registry: AnnotationRegistry,
@@ -191,15 +193,16 @@ export function checkAnnotations(
     const row = annotationRow(registry, key);
     if (row === undefined) {
       if (!registry.prefixes.some((prefix) => key.startsWith(prefix))) continue;
-      let nearest: string | undefined;
+      let nearest: AnnotationRow | undefined;
       let distance = 4;
       for (const known of registry.rows) {
         const now = editDistance(key, known.key, distance - 1);
-        if (now < distance) [nearest, distance] = [known.key, now];
+        if (now < distance) [nearest, distance] = [known, now];
       }
-      const hint = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+      const hint = nearest === undefined ? "" : `; did you mean ${nearest.key}?`;
+      const severity = nearest?.exposure ? "error" : "warning";
       out.push({
-        severity: "warning",
+        severity,
         code: "UnknownAnnotation",
         field,
         message: `annotation ${key} is unknown${hint}`,

@@ -17,7 +17,14 @@ export {
   readMap,
 } from "./annotations.ts";
 export { type CallContextOptions, createCallContext, createLockTable, type LockTable } from "./call-context.ts";
+export {
+  type ClassicLoadBalancer,
+  type ClassicModel,
+  type ClassicOptions,
+  fromClassic,
+} from "./classic-provider.ts";
 export type { FlowPolicy, FlowPort, HashField, HealthCheck } from "./flow-policy.ts";
+export { type CollectedOrphan, collectOrphans, findOrphans, type Orphan } from "./orphans.ts";
 export {
   type ApplyOutcome,
   type CallContext,
@@ -27,6 +34,7 @@ export {
   type Diagnostic,
   type Disruption,
   defaultLoadBalancerName,
+  isExcludedFromLoadBalancers,
   isLoadBalancerTarget,
   type LoadBalancerProvider,
   type NodeReference,
@@ -38,9 +46,21 @@ export {
   type ProviderErrorCode,
   type ServiceKey,
 } from "./provider.ts";
+export { type Requeue, requeueAfterFailure } from "./requeue.ts";
 export {
-  cleanupFinalizer,
+  allowAddressChangeAnnotation,
   createServiceController,
   type ServiceController,
   type ServiceControllerOptions,
 } from "./service-controller.ts";
+export {
+  cleanupFinalizer,
+  loadBalancerStatusEqual,
+  needsCleanup,
+  needsUpdate,
+  nodeChangeTriggersSync,
+  type ReconcileDecision,
+  reconcileDecision,
+  sourceRangesAnnotation,
+  sourceRangesOf,
+} from "./service-rules.ts";

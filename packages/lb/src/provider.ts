@@ -48,6 +48,8 @@ export interface Change {
   readonly because: string;
   /** Ids of changes that must be done first. */
   readonly dependsOn: readonly string[];
+  /** The Service itself names the new address or asks for the other network, so that losing the old address is its wish. */
+  readonly requested?: true;
 }
 
 /** What has to be true, and what must change for it. */
@@ -197,14 +199,19 @@ export class ProviderError extends Error {
 const excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers";
 const falsy: ReadonlySet<string> = new Set(["0", "f", "F", "FALSE", "False", "false"]);
 
+/** Whether a node carries the exclusion label; a value that reads as false lifts it. */
+export function isExcludedFromLoadBalancers(node: Node): boolean {
+  const label = node.metadata.labels?.[excludeLabel];
+  return label !== undefined && !falsy.has(label);
+}
+
 /**
  * Whether a node may be a target. Readiness is not asked: the load balancer's own health check decides (KEP-3458).
  * Source: cloud-provider's service controller.
  */
 export function isLoadBalancerTarget(node: Node): boolean {
   if (node.metadata.deletionTimestamp !== undefined) return false;
-  const label = node.metadata.labels?.[excludeLabel];
-  if (label !== undefined && !falsy.has(label)) return false;
+  if (isExcludedFromLoadBalancers(node)) return false;
   return !(node.spec?.taints ?? []).some((taint) => taint.key === "ToBeDeletedByClusterAutoscaler");
 }
 

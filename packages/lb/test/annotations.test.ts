@@ -5,6 +5,13 @@ const registry: AnnotationRegistry = {
   prefixes: ["lb.example/"],
   rows: [
     { key: "lb.example/internal", type: { kind: "boolean", reading: "strict" }, sets: "scheme", change: "ip-change" },
+    {
+      key: "lb.example/scheme",
+      type: { kind: "enumeration", values: ["internal", "internet-facing"] },
+      sets: "scheme",
+      change: "ip-change",
+      exposure: true,
+    },
     { key: "lb.example/idle", type: { kind: "integer", minimum: 4, maximum: 100 }, sets: "idle", change: "in-place" },
     {
       key: "lb.example/attributes.{Protocol}-{Port}",
@@ -36,6 +43,10 @@ describe("annotation registry", () => {
     expect(check({ "lb.example/interal": "true", "other.example/x": "1" })).toEqual([
       ["warning", "UnknownAnnotation", "annotation lb.example/interal is unknown; did you mean lb.example/internal?"],
     ]);
+  });
+
+  it("refuses a key that may have been meant to keep clients out", () => {
+    expect(check({ "lb.example/schema": "internal" })[0]?.slice(0, 2)).toEqual(["error", "UnknownAnnotation"]);
   });
 
   it("refuses values outside of the type, as an error or a warning as the row says", () => {

@@ -2,10 +2,14 @@ import { createApiClient, createEventRecorder, createInformerFactory } from "@po
 import { createMemoryApi } from "@portolan/client/testing";
 import { type Node, resources, type Service } from "@portolan/core";
 import {
+  allowAddressChangeAnnotation,
   type CallContext,
   cleanupFinalizer,
+  collectOrphans,
+  createCallContext,
   createServiceController,
   defaultLoadBalancerName,
+  findOrphans,
   isLoadBalancerTarget,
   type LoadBalancerProvider,
   ProviderError,
@@ -14,10 +18,12 @@ import {
 import { afterEach, describe, expect, it } from "vitest";
 
 interface Balancers {
-  readonly provider: LoadBalancerProvider<{ ip: string }, string | undefined>;
+  readonly provider: LoadBalancerProvider<{ ip: string; nodes: readonly string[] }, string | undefined>;
   readonly owned: Map<string, string>;
   readonly calls: string[];
   fail: ProviderError | undefined;
+  /** Names of the nodes that it was last given. */
+  nodes: readonly string[];
 }
 
 /** A provider that keeps its load balancers in a map and can be told to fail. */
@@ -28,6 +34,7 @@ function createBalancers(): Balancers {
     owned,
     calls: [],
     fail: undefined,
+    nodes: [],
     provider: {
       apiVersion: 1,
       id: "map",
@@ -56,36 +63,61 @@ function createBalancers(): Balancers {
           ? []
           : [{ severity: "error", code: "Bad", message: "annotation bad is not allowed; remove it" }],
       observe: async (_context, key) => owned.get(keyOf(key)),
-      plan: ({ service, observed }) => ({
+      plan: ({ service, observed, nodes }) => ({
         key: { namespace: service.metadata.namespace!, name: service.metadata.name!, uid: service.metadata.uid! },
-        desired: { ip: observed ?? `203.0.113.${owned.size + 1}` },
+        desired: {
+          ip: service.metadata.annotations?.["move"] ?? observed ?? `203.0.113.${owned.size + 1}`,
+          nodes: nodes.map((entry) => entry.name),
+        },
         changes:
-          observed === undefined
+          observed !== undefined && service.metadata.annotations?.["move"] !== undefined
             ? [
                 {
                   id: "lb",
-                  action: "create",
+                  action: "replace",
                   resource: { kind: "LB", name: "lb" },
-                  fields: [],
-                  disruptive: "none",
-                  because: "new",
+                  fields: [["ip", observed, service.metadata.annotations["move"]]],
+                  disruptive: "ip-change",
+                  because: "annotation move changed",
                   dependsOn: [],
                 },
               ]
-            : [],
+            : observed === undefined
+              ? [
+                  {
+                    id: "lb",
+                    action: "create",
+                    resource: { kind: "LB", name: "lb" },
+                    fields: [],
+                    disruptive: "none",
+                    because: "new",
+                    dependsOn: [],
+                  },
+                ]
+              : [],
         diagnostics: [],
       }),
       async apply(_context: CallContext, plan) {
         balancers.calls.push(`apply ${plan.key.name}`);
         if (balancers.fail !== undefined) throw balancers.fail;
         owned.set(keyOf(plan.key), plan.desired.ip);
+        balancers.nodes = plan.desired.nodes;
         return { ingress: [{ ip: plan.desired.ip, ipMode: "VIP" }] };
       },
       async destroy(_context, key) {
         balancers.calls.push(`destroy ${key.name}`);
         owned.delete(keyOf(key));
       },
-      async *listOwned() {},
+      async updateNodes(_context, key, nodes) {
+        balancers.calls.push(`updateNodes ${key.name}`);
+        balancers.nodes = nodes.map((entry) => entry.name);
+      },
+      async *listOwned() {
+        for (const [text, ip] of owned) {
+          const [namespace = "", name = "", uid = ""] = text.split("/");
+          yield { kind: "LB", id: ip, key: { namespace, name, uid } };
+        }
+      },
     },
   };
   return balancers;
@@ -96,7 +128,7 @@ afterEach(() => {
   for (const stop of stops.splice(0)) stop.abort();
 });
 
-function start() {
+function start(backoff = { base: 10, max: 50 }) {
   const memory = createMemoryApi();
   const api = createApiClient(memory.transport);
   const informers = createInformerFactory(api);
@@ -109,7 +141,7 @@ function start() {
     informers,
     providers: [balancers.provider],
     events,
-    backoff: { base: 10, max: 50 },
+    backoff,
   });
   const run = controller.run(stop.signal);
   informers.start(stop.signal);
@@ -151,7 +183,9 @@ describe("service controller", () => {
     const get = () => api.get<Service>(resources.services, { namespace: "default", name: "web" });
     await eventually(async () => {
       const found = await get();
-      expect(found.status?.loadBalancer?.ingress).toEqual([{ ip: "203.0.113.1", ipMode: "VIP" }]);
+      expect(found.status?.loadBalancer?.ingress).toEqual([
+        { ip: "203.0.113.1", ipMode: "VIP", ports: [{ port: 80, protocol: "TCP" }] },
+      ]);
       expect(found.metadata.finalizers).toEqual([cleanupFinalizer]);
       expect(found.status?.conditions).toMatchObject([{ type: "LoadBalancerReady", status: "True" }]);
     });
@@ -216,6 +250,107 @@ describe("service controller", () => {
     expect(other.metadata.finalizers).toBeUndefined();
   });
 });
+
+describe("service controller and nodes", () => {
+  it("tells a provider new nodes without a full sync, and does not for readiness or heartbeats", async () => {
+    const { memory, balancers } = start();
+    memory.apply(resources.nodes, node("node1"));
+    memory.apply(resources.services, service("web"));
+    await eventually(() => expect(balancers.nodes).toEqual(["node1"]));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const before = balancers.calls.splice(0);
+    expect(new Set(before)).toEqual(new Set(["apply web"]));
+    memory.apply(resources.nodes, node("node2"));
+    await eventually(() => expect(balancers.nodes).toEqual(["node1", "node2"]));
+    expect(balancers.calls).toEqual(["updateNodes web"]);
+    memory.apply(resources.nodes, {
+      ...node("node2"),
+      status: { addresses: [], conditions: [{ type: "Ready", status: "False" }] },
+    });
+    memory.apply(resources.nodes, {
+      ...node("node1"),
+      metadata: { name: "node1", labels: { "node.kubernetes.io/exclude-from-external-load-balancers": "" } },
+    });
+    await eventually(() => expect(balancers.nodes).toEqual(["node2"]));
+    expect(balancers.calls).toEqual(["updateNodes web", "updateNodes web"]);
+  });
+});
+
+describe("service controller and addresses", () => {
+  it("refuses to lose an address until the Service allows it", async () => {
+    const { memory, api, balancers } = start();
+    memory.apply(resources.services, service("web"));
+    const get = () => api.get<Service>(resources.services, { namespace: "default", name: "web" });
+    await eventually(async () => expect((await get()).status?.loadBalancer?.ingress?.[0]?.ip).toBe("203.0.113.1"));
+    const found = await get();
+    const moved = { ...found, metadata: { ...found.metadata, annotations: { move: "203.0.113.9" } } };
+    memory.apply(resources.services, moved);
+    await eventually(async () => {
+      const conditions = (await get()).status?.conditions ?? [];
+      expect(conditions).toMatchObject([
+        { type: "LoadBalancerReady", status: "True" },
+        { type: "LoadBalancerDegraded", status: "True", reason: "ImmutableField" },
+      ]);
+      expect(conditions[1]?.message).toContain(allowAddressChangeAnnotation);
+    });
+    expect(balancers.calls).toEqual(["apply web"]);
+    const annotations = { move: "203.0.113.9", [allowAddressChangeAnnotation]: "true" };
+    memory.apply(resources.services, { ...(await get()), metadata: { ...moved.metadata, annotations } });
+    await eventually(async () => {
+      expect((await get()).status?.loadBalancer?.ingress?.[0]?.ip).toBe("203.0.113.9");
+      expect((await get()).status?.conditions).toHaveLength(1);
+    });
+  });
+
+  it("says what it waits for while a cloud works, and calls that no failure", async () => {
+    const { memory, api, balancers } = start();
+    balancers.fail = new ProviderError("NotReady", "load balancer is provisioning", { retryAfter: 20 });
+    memory.apply(resources.services, service("web"));
+    const get = () => api.get<Service>(resources.services, { namespace: "default", name: "web" });
+    await eventually(async () =>
+      expect((await get()).status?.conditions).toMatchObject([
+        { type: "LoadBalancerReady", status: "False", message: "load balancer is provisioning" },
+        { type: "LoadBalancerProgressing", status: "True", reason: "NotReady" },
+      ]),
+    );
+    balancers.fail = undefined;
+    await eventually(async () =>
+      expect((await get()).status?.conditions).toMatchObject([{ type: "LoadBalancerReady", status: "True" }]),
+    );
+    const reasons = (
+      await api.list<{ reason?: string } & Service>(resources.events, { namespace: "default" })
+    ).items.map((event) => event.reason);
+    expect(reasons).toContain("LoadBalancerProgressing");
+    expect(reasons).not.toContain("SyncLoadBalancerFailed");
+  });
+
+  it("tries again at once when somebody else changed the same object", async () => {
+    const { memory, balancers } = start({ base: 60_000, max: 60_000 });
+    balancers.fail = new ProviderError("Concurrency", "etag differs");
+    memory.apply(resources.services, service("web"));
+    await eventually(() => expect(balancers.calls.length).toBe(4));
+  });
+});
+
+describe("orphans", () => {
+  it("are what no living Service owns, and are removed one by one", async () => {
+    const { balancers } = createOrphans();
+    const context = createCallContext({ signal: new AbortController().signal, idempotencyKey: "test" });
+    const alive: Service = { ...service("web"), metadata: { namespace: "default", name: "web", uid: "u2" } };
+    const found = await findOrphans(context, balancers.provider, [alive]);
+    expect(found.map((orphan) => orphan.key.uid)).toEqual(["u1"]);
+    const collected = await collectOrphans(context, balancers.provider, [alive]);
+    expect(collected.map((orphan) => [orphan.key.uid, orphan.error])).toEqual([["u1", undefined]]);
+    expect([...balancers.owned.keys()]).toEqual(["default/web/u2"]);
+  });
+});
+
+function createOrphans() {
+  const balancers = createBalancers();
+  balancers.owned.set("default/web/u1", "203.0.113.1");
+  balancers.owned.set("default/web/u2", "203.0.113.2");
+  return { balancers };
+}
 
 describe("load-balancer targets", () => {
   it("ignores readiness, honours the exclusion label and the autoscaler's taint", () => {
