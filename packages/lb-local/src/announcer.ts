@@ -4,12 +4,40 @@ import { type EndpointSlice, type Node, resources, type Service } from "@portola
 import { isLoadBalancerTarget } from "@portolan/lb";
 
 /**
- * The node that answers for an address on the link: the first by SHA-256 of `node#address`, so that every observer elects the
- * same one and addresses spread over nodes. `undefined` when there is no candidate.
+ * Candidates in the order in which they should answer for an address on the link: those with a higher preference first, then by
+ * SHA-256 of `node#address`, so that every observer elects the same one and addresses spread over nodes.
  */
+export function announcerOrder(
+  address: string,
+  candidates: readonly string[],
+  preferences: Readonly<Record<string, number>> = {},
+): string[] {
+  const ranked = candidates.map((node) => ({
+    node,
+    preference: preferences[node] ?? 0,
+    rank: createHash("sha256").update(`${node}#${address}`).digest("hex"),
+  }));
+  ranked.sort((a, b) => b.preference - a.preference || (a.rank < b.rank ? -1 : 1));
+  return ranked.map((entry) => entry.node);
+}
+
+/** The first of {@link announcerOrder}, or `undefined` when there is no candidate. */
 export function electAnnouncer(address: string, candidates: readonly string[]): string | undefined {
-  const rank = (node: string): string => createHash("sha256").update(`${node}#${address}`).digest("hex");
-  return [...candidates].sort((a, b) => (rank(a) < rank(b) ? -1 : 1))[0];
+  return announcerOrder(address, candidates)[0];
+}
+
+/**
+ * Nodes that may answer for a Service's address: none while it has no usable endpoint; with policy Local only those that have one.
+ *
+ * @param usable names of nodes with at least one endpoint that is ready or still serving
+ */
+export function announcerCandidates(
+  nodes: readonly string[],
+  externalTrafficPolicy: string | undefined,
+  usable: ReadonlySet<string>,
+): string[] {
+  if (usable.size === 0) return [];
+  return externalTrafficPolicy === "Local" ? nodes.filter((node) => usable.has(node)) : [...nodes];
 }
 
 /** Options of {@link createAnnouncer}. */
@@ -39,9 +67,11 @@ export function createAnnouncer(options: AnnouncerOptions): { run(signal: AbortS
     const usable = mine
       .flatMap((slice) => slice.endpoints ?? [])
       .filter((endpoint) => (endpoint.conditions?.ready ?? true) || (endpoint.conditions?.serving ?? true));
-    if (usable.length === 0) return [];
-    if (service.spec?.externalTrafficPolicy !== "Local") return eligible;
-    return eligible.filter((node) => usable.some((endpoint) => endpoint.nodeName === node));
+    return announcerCandidates(
+      eligible,
+      service.spec?.externalTrafficPolicy,
+      new Set(usable.map((endpoint) => endpoint.nodeName ?? "")),
+    );
   }
 
   function settle(): void {

@@ -3,16 +3,42 @@
  *
  * @packageDocumentation
  */
-export { type AnnouncerOptions, createAnnouncer, electAnnouncer } from "./announcer.ts";
-export { type LocalModel, type LocalProviderOptions, localAnnotations, localProvider } from "./local-provider.ts";
+export {
+  type AnnouncerOptions,
+  announcerCandidates,
+  announcerOrder,
+  createAnnouncer,
+  electAnnouncer,
+} from "./announcer.ts";
+export {
+  type ProxyConfiguration,
+  type ProxyListener,
+  proxyConfiguration,
+  proxyContainerName,
+  proxyListenAddress,
+} from "./embedded-proxy.ts";
+export {
+  allocationRequest,
+  type LocalModel,
+  type LocalObservation,
+  type LocalProviderOptions,
+  localAnnotations,
+  localProvider,
+  recordedAddresses,
+} from "./local-provider.ts";
 export {
   type AddressAllocator,
   type AddressPool,
+  type Allocation,
   type AllocationFailure,
   type AllocationRequest,
   createAddressAllocator,
   type ParsedPool,
+  parsePool,
   parsePools,
   poolAddresses,
   poolContains,
+  poolSize,
+  type ServiceAllocation,
 } from "./pool.ts";
+export { discoverVirtualAddresses, type VirtualAddressRequest } from "./virtual-address.ts";

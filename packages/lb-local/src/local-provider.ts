@@ -9,12 +9,23 @@ import {
   ProviderError,
   type ServiceKey,
 } from "@portolan/lb";
-import { familyOf } from "@portolan/net";
-import { type AddressPool, type AllocationRequest, createAddressAllocator, parsePools } from "./pool.ts";
+import { canonicalAddress, familyOf } from "@portolan/net";
+import {
+  type AddressAllocator,
+  type AddressPool,
+  type Allocation,
+  type AllocationFailure,
+  type AllocationRequest,
+  createAddressAllocator,
+  parsePools,
+} from "./pool.ts";
 
 /** Options of {@link localProvider}. */
 export interface LocalProviderOptions {
-  readonly pools: readonly AddressPool[];
+  /** Pools of its own. Default: none. */
+  readonly pools?: readonly AddressPool[];
+  /** An allocator that it shares with other providers, instead of pools of its own. */
+  readonly allocator?: AddressAllocator;
   /** `spec.loadBalancerClass` that it answers to, beside Services without a class. Default `portolan.dev/local`. */
   readonly loadBalancerClass?: string;
 }
@@ -22,6 +33,12 @@ export interface LocalProviderOptions {
 /** What the provider wants for a Service. */
 export interface LocalModel {
   readonly request: AllocationRequest;
+}
+
+/** What a Service has, and what the pools would give for a request. */
+export interface LocalObservation {
+  readonly addresses: readonly string[];
+  find(request: AllocationRequest): Allocation | AllocationFailure;
 }
 
 /** Annotations that it reads. The `metallb.io` names are accepted because manifests carry them. */
@@ -95,7 +112,8 @@ function requestedAddresses(service: Service): string[] {
   return service.spec?.loadBalancerIP ? [service.spec.loadBalancerIP] : [];
 }
 
-function requestOf(service: Service): AllocationRequest {
+/** What a Service asks of the pools. Families are those of its cluster addresses, for packets have to get there. */
+export function allocationRequest(service: Service): AllocationRequest {
   const spec = service.spec ?? {};
   const clusterIPs = spec.clusterIPs ?? (spec.clusterIP ? [spec.clusterIP] : []);
   const families = [
@@ -105,7 +123,8 @@ function requestOf(service: Service): AllocationRequest {
   const sharingKey = annotation(service, localAnnotations.sharing);
   return {
     owner: `${service.metadata.namespace ?? ""}/${service.metadata.name ?? ""}`,
-    families: families.length > 0 ? families : (spec.ipFamilies ?? ["IPv4"]),
+    ...(service.metadata.labels === undefined ? {} : { labels: service.metadata.labels }),
+    families,
     requireAll: spec.ipFamilyPolicy === "RequireDualStack",
     addresses: requestedAddresses(service),
     ...(pool === undefined ? {} : { pool }),
@@ -117,11 +136,23 @@ function requestOf(service: Service): AllocationRequest {
 }
 
 /**
+ * Addresses that a status may keep after a restart: none if an entry is no address, for then somebody else wrote it, or if there
+ * are more than one of a family.
+ */
+export function recordedAddresses(service: Service): string[] {
+  const entries = service.status?.loadBalancer?.ingress ?? [];
+  const addresses = entries.map((entry) => canonicalAddress(entry.ip ?? "") ?? "");
+  const families = addresses.map((address) => familyOf(address));
+  const valid = families.every((family) => family !== undefined) && new Set(families).size === families.length;
+  return valid && entries.every((entry) => !entry.hostname) ? addresses : [];
+}
+
+/**
  * A provider for laptops and bare metal: gives addresses of pools, in the semantics that MetalLB's users know. It keeps a
  * Service's address while that fits, shares one on request, and says who holds an address that is taken.
  */
-export function localProvider(options: LocalProviderOptions): LoadBalancerProvider<LocalModel, readonly string[]> {
-  const allocator = createAddressAllocator(parsePools(options.pools));
+export function localProvider(options: LocalProviderOptions): LoadBalancerProvider<LocalModel, LocalObservation> {
+  const allocator = options.allocator ?? createAddressAllocator(parsePools(options.pools ?? []));
   const loadBalancerClass = options.loadBalancerClass ?? "portolan.dev/local";
   const ownerOf = (key: ServiceKey): string => `${key.namespace}/${key.name}`;
   const uids = new Map<string, string>();
@@ -160,45 +191,53 @@ export function localProvider(options: LocalProviderOptions): LoadBalancerProvid
       return out;
     },
     async observe(_context, key) {
-      return allocator.addressesOf(ownerOf(key));
+      return { addresses: allocator.addressesOf(ownerOf(key)), find: allocator.find };
     },
     plan({ service, observed }) {
-      const request = requestOf(service);
+      const request = allocationRequest(service);
       const key = {
         namespace: service.metadata.namespace ?? "",
         name: service.metadata.name ?? "",
         uid: service.metadata.uid ?? "",
       };
-      const changes: Change[] = [];
-      if (observed.length === 0) {
-        changes.push({
-          id: "address",
-          action: "create",
-          resource: { kind: "Address", name: request.owner },
-          fields: request.addresses.length > 0 ? [["addresses", [], request.addresses]] : [],
-          disruptive: "none",
-          because: "the Service has no address yet",
-          dependsOn: [],
-        });
-      } else if (request.addresses.length > 0 && request.addresses.join() !== observed.join()) {
-        changes.push({
-          id: "address",
-          action: "replace",
-          resource: { kind: "Address", name: request.owner },
-          fields: [["addresses", observed, request.addresses]],
-          disruptive: "ip-change",
-          because: "another address is requested",
-          dependsOn: [],
-        });
-      }
-      return { key, desired: { request }, changes, diagnostics: [] };
+      const before = observed.addresses;
+      const found = observed.find(request);
+      const plan = { key, desired: { request }, diagnostics: [] };
+      const after = "addresses" in found ? found.addresses : request.addresses;
+      const same = after.length === before.length && after.every((address) => before.includes(address));
+      if (request.families.length === 0 || (same && "addresses" in found)) return { ...plan, changes: [] };
+      const lost = before.filter((address) => !after.includes(address));
+      const asked = request.addresses.length > 0 || request.pool !== undefined;
+      const change: Change = {
+        id: "address",
+        action: before.length === 0 ? "create" : lost.length > 0 ? "replace" : "update",
+        resource: { kind: "Address", name: request.owner },
+        fields: [["addresses", before, after]],
+        disruptive: lost.length > 0 ? "ip-change" : "none",
+        because:
+          before.length === 0
+            ? "the Service has no address yet"
+            : asked
+              ? "another address or pool is requested"
+              : lost.length > 0
+                ? `${lost.join(", ")} no longer fits the Service's families, pools or sharing`
+                : "the Service has another family",
+        dependsOn: [],
+        ...(asked || lost.some((address) => !request.families.includes(familyOf(address)!)) ? { requested: true } : {}),
+      };
+      return { ...plan, changes: [change] };
     },
-    async apply(_context, plan): Promise<ApplyOutcome> {
+    async apply(context, plan): Promise<ApplyOutcome> {
+      if (plan.desired.request.families.length === 0) return { ingress: [] };
+      const before = allocator.addressesOf(ownerOf(plan.key));
       const result = allocator.allocate(plan.desired.request);
       if (!("addresses" in result)) {
         throw new ProviderError(result.code === "PoolExhausted" ? "Quota" : "UserConfig", result.message);
       }
       uids.set(ownerOf(plan.key), plan.key.uid);
+      if (before.join() !== result.addresses.join()) {
+        context.report("Normal", "IPAllocated", `Assigned ${result.addresses.join(", ")} from pool ${result.pool}`);
+      }
       const ingress: LoadBalancerIngress[] = result.addresses.map((ip) => ({ ip, ipMode: "VIP" }));
       return { ingress };
     },
@@ -218,12 +257,12 @@ export function localProvider(options: LocalProviderOptions): LoadBalancerProvid
     },
     restore(services) {
       for (const service of services) {
-        const addresses = (service.status?.loadBalancer?.ingress ?? [])
-          .map((entry) => entry.ip ?? "")
-          .filter((ip) => ip !== "");
+        const addresses = recordedAddresses(service);
         if (addresses.length === 0) continue;
-        const request = requestOf(service);
-        const result = allocator.allocate({ ...request, addresses, requireAll: false });
+        const request = allocationRequest(service);
+        // Its own families may be fewer than the Service's by now: what it has must not go to others all the same.
+        const families = addresses.map((address) => familyOf(address)!);
+        const result = allocator.allocate({ ...request, families, addresses });
         if ("addresses" in result) uids.set(request.owner, service.metadata.uid ?? "");
       }
     },

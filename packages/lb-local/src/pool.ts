@@ -1,3 +1,4 @@
+import { type LabelSelector, matchLabelSelector } from "@portolan/core";
 import {
   addressFromBigInt,
   addressToBigInt,
@@ -19,6 +20,17 @@ export interface AddressPool {
   readonly autoAssign?: boolean;
   /** Leaves out IPv4 addresses that end in .0 and .255. Default false. */
   readonly avoidBuggyIPs?: boolean;
+  /** Who may have addresses of it; absent: all Services. */
+  readonly serviceAllocation?: ServiceAllocation;
+}
+
+/** Pins a pool to Services. They are served from pinned pools first; others get nothing of it, not even on request. */
+export interface ServiceAllocation {
+  readonly namespaces?: readonly string[];
+  /** A Service must match one of them, if there are any. */
+  readonly serviceSelectors?: readonly LabelSelector[];
+  /** Pools with a lower number are tried first; 0, the default, is tried last. */
+  readonly priority?: number;
 }
 
 /** A parsed range, both ends included. */
@@ -34,6 +46,7 @@ export interface ParsedPool {
   readonly autoAssign: boolean;
   readonly ranges: readonly Range[];
   readonly avoidBuggyIPs: boolean;
+  readonly serviceAllocation?: ServiceAllocation;
 }
 
 function parseRange(text: string): Range {
@@ -59,14 +72,20 @@ function parseRange(text: string): Range {
   return { family: address.family, first, last: first + (1n << BigInt(address.bytes.length * 8 - length)) - 1n };
 }
 
-/** Checks pools. @throws TypeError on malformed addresses, duplicate names and overlaps; the message names them */
-export function parsePools(pools: readonly AddressPool[]): ParsedPool[] {
-  const parsed = pools.map((pool) => ({
+/** Checks one pool. @throws TypeError on malformed addresses */
+export function parsePool(pool: AddressPool): ParsedPool {
+  return {
     name: pool.name,
     autoAssign: pool.autoAssign ?? true,
     avoidBuggyIPs: pool.avoidBuggyIPs ?? false,
     ranges: pool.addresses.map(parseRange),
-  }));
+    ...(pool.serviceAllocation === undefined ? {} : { serviceAllocation: pool.serviceAllocation }),
+  };
+}
+
+/** Checks pools. @throws TypeError on malformed addresses, duplicate names and overlaps; the message names them */
+export function parsePools(pools: readonly AddressPool[]): ParsedPool[] {
+  const parsed = pools.map(parsePool);
   const seen: { pool: string; range: Range }[] = [];
   for (const pool of parsed) {
     if (seen.some((entry) => entry.pool === pool.name))
@@ -103,14 +122,34 @@ export function* poolAddresses(pool: ParsedPool, family: IPFamily): Generator<st
   }
 }
 
+/** Addresses that a pool can give, of each family and in all; inexact above 2^53. */
+export function poolSize(pool: ParsedPool): { total: number; ipv4: number; ipv6: number } {
+  const size = { ipv4: 0, ipv6: 0 };
+  for (const { family, first, last } of pool.ranges) {
+    let count = last - first + 1n;
+    if (family === "IPv4" && pool.avoidBuggyIPs) {
+      // Values of a residue r (mod 256) in first..last, for r = 0 and r = 255.
+      const upTo = (value: bigint, residue: bigint): bigint => (value < residue ? 0n : (value - residue) / 256n + 1n);
+      for (const residue of [0n, 255n]) {
+        count -= upTo(last, residue) - (first === 0n ? 0n : upTo(first - 1n, residue));
+      }
+    }
+    size[family === "IPv4" ? "ipv4" : "ipv6"] += Number(count);
+  }
+  return { total: size.ipv4 + size.ipv6, ...size };
+}
+
 /** What a Service asks for. */
 export interface AllocationRequest {
   /** `namespace/name`. */
   readonly owner: string;
+  /** Labels of the Service, for pools that are pinned by them. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Families of the Service; without any there is nothing to give yet. */
   readonly families: readonly IPFamily[];
   /** Every family must be given (RequireDualStack); otherwise what one pool offers is enough. */
   readonly requireAll: boolean;
-  /** Addresses asked for, at most one of each family. */
+  /** Addresses asked for: exactly one of each family, or none. */
   readonly addresses: readonly string[];
   readonly pool?: string;
   /** `PROTOCOL/port` of each Service port: owners of one address must not overlap. */
@@ -127,6 +166,12 @@ export interface AllocationFailure {
   readonly message: string;
 }
 
+/** Addresses for a request, of one pool, in the order of its ranges. */
+export interface Allocation {
+  readonly pool: string;
+  readonly addresses: readonly string[];
+}
+
 interface Use {
   readonly owner: string;
   readonly ports: readonly string[];
@@ -136,10 +181,28 @@ interface Use {
 
 /** Hands out addresses of pools. An owner keeps its addresses as long as they fit its request. */
 export interface AddressAllocator {
-  allocate(request: AllocationRequest): { readonly addresses: readonly string[] } | AllocationFailure;
+  /** What {@link allocate} would give now. */
+  find(request: AllocationRequest): Allocation | AllocationFailure;
+  /** Gives addresses to the owner instead of what it had. A failure leaves it what it had. */
+  allocate(request: AllocationRequest): Allocation | AllocationFailure;
   release(owner: string): void;
   addressesOf(owner: string): readonly string[];
   owners(): readonly string[];
+}
+
+function pinned(pool: ParsedPool): boolean {
+  const { namespaces = [], serviceSelectors = [] } = pool.serviceAllocation ?? {};
+  return namespaces.length > 0 || serviceSelectors.length > 0;
+}
+
+function serves(pool: ParsedPool, request: AllocationRequest): boolean {
+  const { namespaces = [], serviceSelectors = [] } = pool.serviceAllocation ?? {};
+  const namespace = request.owner.slice(0, request.owner.indexOf("/"));
+  if (namespaces.length > 0 && !namespaces.includes(namespace)) return false;
+  return (
+    serviceSelectors.length === 0 ||
+    serviceSelectors.some((selector) => matchLabelSelector(selector, request.labels ?? {}))
+  );
 }
 
 /** Makes an allocator; nothing is in use at first. */
@@ -168,20 +231,7 @@ export function createAddressAllocator(pools: readonly ParsedPool[]): AddressAll
     byOwner.delete(owner);
   }
 
-  function assign(addresses: readonly string[], request: AllocationRequest): { addresses: readonly string[] } {
-    release(request.owner);
-    const use: Use = {
-      owner: request.owner,
-      ports: request.ports,
-      backendKey: request.backendKey,
-      ...(request.sharingKey === undefined ? {} : { sharingKey: request.sharingKey }),
-    };
-    for (const address of addresses) uses.set(address, [...(uses.get(address) ?? []), use]);
-    byOwner.set(request.owner, [...addresses]);
-    return { addresses };
-  }
-
-  function explicit(request: AllocationRequest): { addresses: readonly string[] } | AllocationFailure {
+  function explicit(request: AllocationRequest): Allocation | AllocationFailure {
     const wanted: string[] = [];
     for (const text of request.addresses) {
       const address = canonicalAddress(text);
@@ -193,64 +243,131 @@ export function createAddressAllocator(pools: readonly ParsedPool[]): AddressAll
       if (wanted.some((other) => familyOf(other) === family)) {
         return { code: "BadRequest", message: `more than one ${family} address requested` };
       }
-      const pool = pools.find((each) => poolContains(each, address));
-      if (pool === undefined || (request.pool !== undefined && pool.name !== request.pool)) {
-        const names = request.pool ?? pools.map((each) => each.name).join(", ");
-        return { code: "AddressNotInPool", message: `requested address ${address} is not in pool ${names}` };
-      }
-      const blocked = blockers(address, request);
-      if (blocked.length > 0) {
-        const holders = blocked.map((use) => use.owner).join(", ");
-        return { code: "AddressInUse", message: `requested address ${address} is in use by ${holders}` };
-      }
       wanted.push(address);
     }
-    if (request.requireAll && wanted.length < request.families.length) {
-      return { code: "BadRequest", message: "a dual-stack Service must request an address of each family" };
+    const missing = request.families.find((family) => !wanted.some((address) => familyOf(address) === family));
+    if (missing !== undefined) {
+      return {
+        code: "BadRequest",
+        message: `requested addresses ${wanted.join(", ")} hold no ${missing} address, which the Service has as well`,
+      };
     }
-    return assign(wanted, request);
+    const holding = pools.filter((pool) => wanted.every((address) => poolContains(pool, address)));
+    const pool = holding.find((each) => (request.pool ?? each.name) === each.name && serves(each, request));
+    if (pool === undefined) {
+      const list = wanted.join(", ");
+      const names = request.pool ?? pools.map((each) => each.name).join(", ");
+      return {
+        code: "AddressNotInPool",
+        message:
+          holding.length > 0 && request.pool === undefined
+            ? `requested address ${list} is in pool ${holding[0]!.name}, which is not for this Service`
+            : `requested address ${list} is not in pool ${names}`,
+      };
+    }
+    for (const address of wanted) {
+      const blocked = blockers(address, request);
+      if (blocked.length === 0) continue;
+      const holders = blocked.map((use) => use.owner).join(", ");
+      return { code: "AddressInUse", message: `requested address ${address} is in use by ${holders}` };
+    }
+    return { pool: pool.name, addresses: wanted };
+  }
+
+  /** One address of each family that the pool can give, what the owner has first. */
+  function offer(pool: ParsedPool, request: AllocationRequest): string[] {
+    const held = (byOwner.get(request.owner) ?? []).filter((address) => poolContains(pool, address));
+    const found = new Map<IPFamily, string>();
+    for (const { family } of pool.ranges) {
+      if (found.has(family) || !request.families.includes(family)) continue;
+      const free = (address: string): boolean => blockers(address, request).length === 0;
+      const kept = held.find((address) => familyOf(address) === family && free(address));
+      if (kept !== undefined) {
+        found.set(family, kept);
+        continue;
+      }
+      for (const address of poolAddresses(pool, family)) {
+        if (!free(address)) continue;
+        found.set(family, address);
+        break;
+      }
+    }
+    return [...found.values()];
+  }
+
+  /** Pools in the order in which they are tried. */
+  function candidates(request: AllocationRequest): ParsedPool[] {
+    if (request.pool !== undefined) return pools.filter((pool) => pool.name === request.pool && serves(pool, request));
+    const rank = (pool: ParsedPool): number => pool.serviceAllocation?.priority || Number.POSITIVE_INFINITY;
+    const own = pools.filter((pool) => pool.autoAssign && pinned(pool) && serves(pool, request));
+    own.sort((a, b) => (rank(a) === rank(b) ? 0 : rank(a) - rank(b)));
+    return [...own, ...pools.filter((pool) => pool.autoAssign && !pinned(pool))];
+  }
+
+  function find(request: AllocationRequest): Allocation | AllocationFailure {
+    if (request.addresses.length > 0) return explicit(request);
+    if (request.families.length === 0) {
+      return {
+        code: "BadRequest",
+        message: "the Service has no cluster address yet, so its IP families are not known",
+      };
+    }
+    const tried = candidates(request);
+    if (request.pool !== undefined && tried.length === 0) {
+      const known = pools.some((pool) => pool.name === request.pool);
+      return {
+        code: "UnknownPool",
+        message: known
+          ? `address pool "${request.pool}" is not for this Service`
+          : `there is no address pool "${request.pool}"; known are ${pools.map((pool) => pool.name).join(", ") || "none"}`,
+      };
+    }
+    const current = byOwner.get(request.owner) ?? [];
+    const offers = tried.map((pool) => ({ pool, addresses: offer(pool, request) }));
+    // What a Service has stays, as long as any pool that is for it holds it and no family is missing that it must have.
+    const keeps =
+      current.length > 0 &&
+      current.length >= (request.requireAll ? request.families.length : 1) &&
+      current.every((address) => request.families.includes(familyOf(address)!) && !blockers(address, request).length);
+    const keeper = pools.find(
+      (pool) =>
+        (request.pool ?? pool.name) === pool.name &&
+        serves(pool, request) &&
+        current.every((address) => poolContains(pool, address)),
+    );
+    if (keeps && keeper !== undefined) {
+      const more = offer(keeper, request);
+      return { pool: keeper.name, addresses: more.length > current.length ? more : current };
+    }
+    const enough = (count: number) => offers.find((entry) => entry.addresses.length >= count);
+    const chosen = enough(request.families.length) ?? (request.requireAll ? undefined : enough(1));
+    if (chosen !== undefined) return { pool: chosen.pool.name, addresses: chosen.addresses };
+    if (tried.length === 0) return { code: "NoPool", message: "no address pool assigns addresses by itself" };
+    const names = tried.map((pool) => pool.name).join(", ");
+    return {
+      code: "PoolExhausted",
+      message: `no ${request.families.join(" and ")} address is free in pool ${names} (${uses.size} in use)`,
+    };
   }
 
   return {
+    find,
     release,
     addressesOf: (owner) => byOwner.get(owner) ?? [],
     owners: () => [...byOwner.keys()],
     allocate(request) {
-      if (request.addresses.length > 0) return explicit(request);
-      const candidates =
-        request.pool === undefined
-          ? pools.filter((pool) => pool.autoAssign)
-          : pools.filter((pool) => pool.name === request.pool);
-      if (request.pool !== undefined && candidates.length === 0) {
-        return { code: "UnknownPool", message: `there is no address pool "${request.pool}"` };
-      }
-      const current = byOwner.get(request.owner) ?? [];
-      const fits =
-        current.length > 0 &&
-        current.every((address) => blockers(address, request).length === 0) &&
-        current.every((address) => request.families.includes(familyOf(address)!)) &&
-        (!request.requireAll || current.length === request.families.length) &&
-        (request.pool === undefined || candidates.some((pool) => current.every((a) => poolContains(pool, a)))) &&
-        current.every((address) => pools.some((pool) => poolContains(pool, address)));
-      if (fits) return assign(current, request);
-      for (const pool of candidates) {
-        const found: string[] = [];
-        for (const family of request.families) {
-          for (const address of poolAddresses(pool, family)) {
-            if (blockers(address, request).length > 0) continue;
-            found.push(address);
-            break;
-          }
-        }
-        const enough = request.requireAll ? found.length === request.families.length : found.length > 0;
-        if (enough) return assign(found, request);
-      }
-      if (candidates.length === 0) return { code: "NoPool", message: "no address pool assigns addresses by itself" };
-      const names = candidates.map((pool) => pool.name).join(", ");
-      return {
-        code: "PoolExhausted",
-        message: `no ${request.families.join(" and ")} address is free in pool ${names} (${uses.size} in use)`,
+      const found = find(request);
+      if (!("addresses" in found)) return found;
+      release(request.owner);
+      const use: Use = {
+        owner: request.owner,
+        ports: request.ports,
+        backendKey: request.backendKey,
+        ...(request.sharingKey === undefined ? {} : { sharingKey: request.sharingKey }),
       };
+      for (const address of found.addresses) uses.set(address, [...(uses.get(address) ?? []), use]);
+      byOwner.set(request.owner, [...found.addresses]);
+      return found;
     },
   };
 }

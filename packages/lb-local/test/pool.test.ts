@@ -1,4 +1,11 @@
-import { type AllocationRequest, createAddressAllocator, electAnnouncer, parsePools } from "@portolan/lb-local";
+import {
+  type AllocationRequest,
+  createAddressAllocator,
+  electAnnouncer,
+  parsePool,
+  parsePools,
+  poolSize,
+} from "@portolan/lb-local";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
@@ -11,9 +18,9 @@ function request(owner: string, more: Partial<AllocationRequest> = {}): Allocati
 describe("address allocator", () => {
   it("keeps an owner's address and gives others the next", () => {
     const allocator = createAddressAllocator(pools);
-    expect(allocator.allocate(request("a/one"))).toEqual({ addresses: ["172.18.255.1"] });
-    expect(allocator.allocate(request("a/two"))).toEqual({ addresses: ["172.18.255.2"] });
-    expect(allocator.allocate(request("a/one"))).toEqual({ addresses: ["172.18.255.1"] });
+    expect(allocator.allocate(request("a/one"))).toMatchObject({ addresses: ["172.18.255.1"] });
+    expect(allocator.allocate(request("a/two"))).toMatchObject({ addresses: ["172.18.255.2"] });
+    expect(allocator.allocate(request("a/one"))).toMatchObject({ addresses: ["172.18.255.1"] });
   });
 
   it("names the holder of an address that is taken, and keeps what the loser had", () => {
@@ -28,10 +35,10 @@ describe("address allocator", () => {
   it("shares an address between owners of one key with different ports", () => {
     const allocator = createAddressAllocator(pools);
     allocator.allocate(request("a/http", { sharingKey: "k" }));
-    expect(allocator.allocate(request("a/https", { sharingKey: "k", ports: ["TCP/443"] }))).toEqual({
+    expect(allocator.allocate(request("a/https", { sharingKey: "k", ports: ["TCP/443"] }))).toMatchObject({
       addresses: ["172.18.255.1"],
     });
-    expect(allocator.allocate(request("a/other", { sharingKey: "k" }))).toEqual({ addresses: ["172.18.255.2"] });
+    expect(allocator.allocate(request("a/other", { sharingKey: "k" }))).toMatchObject({ addresses: ["172.18.255.2"] });
   });
 
   it("says that a pool is exhausted", () => {
@@ -39,13 +46,13 @@ describe("address allocator", () => {
     for (const owner of ["a", "b", "c"]) allocator.allocate(request(owner));
     expect(allocator.allocate(request("d"))).toMatchObject({ code: "PoolExhausted" });
     allocator.release("b");
-    expect(allocator.allocate(request("d"))).toEqual({ addresses: ["172.18.255.2"] });
+    expect(allocator.allocate(request("d"))).toMatchObject({ addresses: ["172.18.255.2"] });
   });
 
   it("gives a dual-stack owner both families from one pool", () => {
     const allocator = createAddressAllocator(pools);
     const both = allocator.allocate(request("a", { families: ["IPv4", "IPv6"], requireAll: true }));
-    expect(both).toEqual({ addresses: ["172.18.255.1", "fd00:18::"] });
+    expect(both).toMatchObject({ addresses: ["172.18.255.1", "fd00:18::"] });
   });
 
   it("never gives one address to two owners that do not share", () => {
@@ -61,6 +68,33 @@ describe("address allocator", () => {
         }
       }),
     );
+  });
+
+  it("serves pinned pools to their Services only, by priority", () => {
+    const pinnedPools = parsePools([
+      { name: "open", addresses: ["10.0.0.1-10.0.0.1"] },
+      { name: "team", addresses: ["10.0.1.1-10.0.1.1"], serviceAllocation: { namespaces: ["a"], priority: 2 } },
+      {
+        name: "urgent",
+        addresses: ["10.0.2.1-10.0.2.1"],
+        serviceAllocation: { serviceSelectors: [{ matchLabels: { tier: "gold" } }], priority: 1 },
+      },
+    ]);
+    const allocator = createAddressAllocator(pinnedPools);
+    expect(allocator.allocate(request("a/gold", { labels: { tier: "gold" } }))).toMatchObject({ pool: "urgent" });
+    expect(allocator.allocate(request("a/one"))).toMatchObject({ pool: "team" });
+    expect(allocator.allocate(request("b/one"))).toMatchObject({ pool: "open" });
+    expect(allocator.allocate(request("b/two", { addresses: ["10.0.1.1"] }))).toMatchObject({
+      code: "AddressNotInPool",
+      message: expect.stringContaining("not for this Service"),
+    });
+  });
+
+  it("counts what pools can give", () => {
+    const count = (addresses: string[], avoidBuggyIPs: boolean) =>
+      poolSize(parsePool({ name: "p", addresses, avoidBuggyIPs }));
+    expect(count(["10.0.0.0/23", "fd00::/126"], false)).toEqual({ total: 516, ipv4: 512, ipv6: 4 });
+    expect(count(["10.0.0.0/23", "10.1.0.10-10.1.1.0"], true).ipv4).toBe(508 + 245);
   });
 
   it("refuses overlapping pools and malformed ranges", () => {
