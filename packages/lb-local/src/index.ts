@@ -29,6 +29,7 @@ export {
 export {
   type AddressAllocator,
   type AddressPool,
+  type AddressUse,
   type Allocation,
   type AllocationFailure,
   type AllocationRequest,

@@ -13,6 +13,7 @@ import { canonicalAddress, familyOf } from "@portolan/net";
 import {
   type AddressAllocator,
   type AddressPool,
+  type AddressUse,
   type Allocation,
   type AllocationFailure,
   type AllocationRequest,
@@ -33,11 +34,14 @@ export interface LocalProviderOptions {
 /** What the provider wants for a Service. */
 export interface LocalModel {
   readonly request: AllocationRequest;
+  /** What it has, if that is what it should have. */
+  readonly held?: { readonly addresses: readonly string[] };
 }
 
 /** What a Service has, and what the pools would give for a request. */
 export interface LocalObservation {
   readonly addresses: readonly string[];
+  readonly use: AddressUse | undefined;
   find(request: AllocationRequest): Allocation | AllocationFailure;
 }
 
@@ -61,7 +65,7 @@ const capabilities: Capabilities = {
   targets: "node",
   internal: false,
   sessionAffinity: true,
-  callBudget: { steadyReads: 1 },
+  callBudget: { steadyReads: 3 },
 };
 
 const text = { kind: "string" } as const;
@@ -191,7 +195,8 @@ export function localProvider(options: LocalProviderOptions): LoadBalancerProvid
       return out;
     },
     async observe(_context, key) {
-      return { addresses: allocator.addressesOf(ownerOf(key)), find: allocator.find };
+      const owner = ownerOf(key);
+      return { addresses: allocator.addressesOf(owner), use: allocator.useOf(owner), find: allocator.find };
     },
     plan({ service, observed }) {
       const request = allocationRequest(service);
@@ -205,7 +210,24 @@ export function localProvider(options: LocalProviderOptions): LoadBalancerProvid
       const plan = { key, desired: { request }, diagnostics: [] };
       const after = "addresses" in found ? found.addresses : request.addresses;
       const same = after.length === before.length && after.every((address) => before.includes(address));
-      if (request.families.length === 0 || (same && "addresses" in found)) return { ...plan, changes: [] };
+      const held = { addresses: before };
+      if (request.families.length === 0) return { ...plan, changes: [] };
+      if (same && "addresses" in found) {
+        const terms = (["ports", "sharingKey", "backendKey"] as const)
+          .filter((field) => JSON.stringify(observed.use?.[field]) !== JSON.stringify(request[field]))
+          .map((field) => [field, observed.use?.[field], request[field]] as const);
+        if (terms.length === 0) return { ...plan, desired: { request, held }, changes: [] };
+        const change: Change = {
+          id: "address",
+          action: "update",
+          resource: { kind: "Address", name: request.owner },
+          fields: terms,
+          disruptive: "none",
+          because: `${terms.map(([field]) => field).join(", ")} of the Service changed`,
+          dependsOn: [],
+        };
+        return { ...plan, changes: [change] };
+      }
       const lost = before.filter((address) => !after.includes(address));
       const asked = request.addresses.length > 0 || request.pool !== undefined;
       const change: Change = {
@@ -228,24 +250,27 @@ export function localProvider(options: LocalProviderOptions): LoadBalancerProvid
       return { ...plan, changes: [change] };
     },
     async apply(context, plan): Promise<ApplyOutcome> {
-      if (plan.desired.request.families.length === 0) return { ingress: [] };
-      const before = allocator.addressesOf(ownerOf(plan.key));
-      const result = allocator.allocate(plan.desired.request);
-      if (!("addresses" in result)) {
-        throw new ProviderError(result.code === "PoolExhausted" ? "Quota" : "UserConfig", result.message);
+      const { request, held } = plan.desired;
+      if (request.families.length === 0) return { ingress: [] };
+      let given = held?.addresses;
+      if (given === undefined) {
+        const result = allocator.allocate(request);
+        if (!("addresses" in result)) {
+          throw new ProviderError(result.code === "PoolExhausted" ? "Quota" : "UserConfig", result.message);
+        }
+        given = result.addresses;
+        if (plan.changes.some((change) => change.fields.some(([field]) => field === "addresses"))) {
+          context.report("Normal", "IPAllocated", `Assigned ${given.join(", ")} from pool ${result.pool}`);
+        }
       }
       uids.set(ownerOf(plan.key), plan.key.uid);
-      if (before.join() !== result.addresses.join()) {
-        context.report("Normal", "IPAllocated", `Assigned ${result.addresses.join(", ")} from pool ${result.pool}`);
-      }
-      const ingress: LoadBalancerIngress[] = result.addresses.map((ip) => ({ ip, ipMode: "VIP" }));
-      return { ingress };
+      return { ingress: given.map((ip): LoadBalancerIngress => ({ ip, ipMode: "VIP" })) };
     },
     async destroy(_context, key) {
       // A late call for a Service that is gone must not free the addresses of its successor.
       const holder = uids.get(ownerOf(key));
       if (holder !== undefined && holder !== key.uid) return;
-      allocator.release(ownerOf(key));
+      if (allocator.addressesOf(ownerOf(key)).length > 0) allocator.release(ownerOf(key));
       uids.delete(ownerOf(key));
     },
     async *listOwned() {

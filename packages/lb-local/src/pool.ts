@@ -172,7 +172,9 @@ export interface Allocation {
   readonly addresses: readonly string[];
 }
 
-interface Use {
+/** What an owner has, and on which terms. */
+export interface AddressUse {
+  /** `namespace/name`. */
   readonly owner: string;
   readonly ports: readonly string[];
   readonly sharingKey?: string;
@@ -187,6 +189,8 @@ export interface AddressAllocator {
   allocate(request: AllocationRequest): Allocation | AllocationFailure;
   release(owner: string): void;
   addressesOf(owner: string): readonly string[];
+  /** The terms on which an owner has its addresses; undefined if it has none. */
+  useOf(owner: string): AddressUse | undefined;
   owners(): readonly string[];
 }
 
@@ -207,10 +211,10 @@ function serves(pool: ParsedPool, request: AllocationRequest): boolean {
 
 /** Makes an allocator; nothing is in use at first. */
 export function createAddressAllocator(pools: readonly ParsedPool[]): AddressAllocator {
-  const uses = new Map<string, Use[]>();
+  const uses = new Map<string, AddressUse[]>();
   const byOwner = new Map<string, string[]>();
 
-  function blockers(address: string, request: AllocationRequest): Use[] {
+  function blockers(address: string, request: AllocationRequest): AddressUse[] {
     return (uses.get(address) ?? []).filter((use) => {
       if (use.owner === request.owner) return false;
       const shareable =
@@ -354,12 +358,13 @@ export function createAddressAllocator(pools: readonly ParsedPool[]): AddressAll
     find,
     release,
     addressesOf: (owner) => byOwner.get(owner) ?? [],
+    useOf: (owner) => uses.get(byOwner.get(owner)?.[0] ?? "")?.find((use) => use.owner === owner),
     owners: () => [...byOwner.keys()],
     allocate(request) {
       const found = find(request);
       if (!("addresses" in found)) return found;
       release(request.owner);
-      const use: Use = {
+      const use: AddressUse = {
         owner: request.owner,
         ports: request.ports,
         backendKey: request.backendKey,
