@@ -1,31 +1,11 @@
 import type { KubernetesObject, ListMeta, ObjectMeta, Schema } from "@portolan/core";
 import { stringify as stringifyYaml } from "yaml";
+import { itemText, objectText } from "./encoding/object-text.ts";
 import { zeroObject } from "./encoding/presence.ts";
 import { type IncludeObject, printTable } from "./printers/index.ts";
 import type { Representation } from "./requests/media-type.ts";
 import type { ResourceDefinition } from "./resource-definition.ts";
 import type { StoredObject } from "./store/store.ts";
-
-/** Text of objects, kept as long as the object itself. Stored objects never change, so neither does their text. */
-const itemTexts = new WeakMap<object, string>();
-
-/** JSON of a stored object as a list has it: without kind and apiVersion. */
-function itemText(object: KubernetesObject): string {
-  let text = itemTexts.get(object);
-  if (text === undefined) {
-    const { kind: _, apiVersion: __, ...rest } = object;
-    text = JSON.stringify(rest);
-    itemTexts.set(object, text);
-  }
-  return text;
-}
-
-/** JSON of a stored object, with kind and apiVersion first. */
-export function objectText(object: KubernetesObject, definition: ResourceDefinition): string {
-  const rest = itemText(object);
-  const head = `{"kind":${JSON.stringify(definition.kind)},"apiVersion":${JSON.stringify(definition.apiVersion)}`;
-  return rest === "{}" ? `${head}}` : `${head},${rest.slice(1)}`;
-}
 
 /** What is needed to answer objects of one kind in the form a client asked for. */
 export interface Printer {
@@ -65,7 +45,7 @@ export function printObject(object: KubernetesObject, printer: Printer): string 
       return JSON.stringify(partial(object, version));
     case "object":
       return Object.isFrozen(object)
-        ? objectText(object, printer.definition)
+        ? objectText(object, printer.definition.kind, printer.definition.apiVersion)
         : JSON.stringify(headed(object, printer.definition));
   }
 }
@@ -97,7 +77,7 @@ export function printList(items: readonly StoredObject[], metadata: ListMeta, pr
         items: items.map((item) => partial(item.object, version)),
       });
     case "object": {
-      const head = `{"kind":"${definition.kind}List","apiVersion":${JSON.stringify(definition.apiVersion)},"metadata":${JSON.stringify(metadata)},"items":[`;
+      const head = `{"kind":${JSON.stringify(definition.custom?.listKind ?? `${definition.kind}List`)},"apiVersion":${JSON.stringify(definition.apiVersion)},"metadata":${JSON.stringify(metadata)},"items":[`;
       return `${head}${items.map((item) => itemText(item.object)).join(",")}]}`;
     }
   }

@@ -1,6 +1,5 @@
 import {
   alreadyExistsStatus,
-  applyDefaults,
   conflictStatus,
   deletedStatus,
   type FieldError,
@@ -13,16 +12,15 @@ import {
   namespaceTerminatingStatus,
   notFoundStatus,
   type ObjectMeta,
-  objectWarnings,
   type Schema,
   type Status,
   unknownErrorStatus,
-  validateObject,
 } from "@portolan/core";
 import { deepEqual } from "./encoding/equality.ts";
 import { zeroObject } from "./encoding/presence.ts";
 import { emptyFieldSet, type FieldSet } from "./fields/field-set.ts";
 import { applyConfiguration, type FieldWriter, sameButForTimes, trackUpdate } from "./fields/managed-fields.ts";
+import { createBuiltinCodec, type ObjectCodec } from "./object-codec.ts";
 import type { DeleteOptions, WriteOptions } from "./requests/options.ts";
 import { collectionName } from "./requests/request-info.ts";
 import type { ResourceDefinition } from "./resource-definition.ts";
@@ -92,13 +90,21 @@ export class ResourceStorage {
   readonly collection: string;
   readonly schema: Schema;
   readonly strategy: Strategy;
+  readonly codec: ObjectCodec;
   readonly #store: Store;
 
-  constructor(definition: ResourceDefinition, schema: Schema, strategy: Strategy, store: Store) {
+  constructor(
+    definition: ResourceDefinition,
+    schema: Schema,
+    strategy: Strategy,
+    store: Store,
+    codec: ObjectCodec = createBuiltinCodec(schema),
+  ) {
     this.definition = definition;
     this.collection = collectionName(definition);
     this.schema = schema;
     this.strategy = strategy;
+    this.codec = codec;
     this.#store = store;
   }
 
@@ -107,6 +113,12 @@ export class ResourceStorage {
     const stored = this.#store.get(this.collection, namespace, name);
     if (stored === undefined) throw notFoundStatus(this.definition, name);
     return stored;
+  }
+
+  /** A stored object as readers of this version see it. */
+  view(stored: StoredObject): StoredObject {
+    const object = this.codec.view(stored.object);
+    return object === stored.object ? stored : { ...stored, object };
   }
 
   /** Creates an object that has been decoded and defaulted. */
@@ -147,7 +159,7 @@ export class ResourceStorage {
     if (this.#hasStatus && strategy.reset !== undefined && this.collection !== "nodes") this.#wipeStatus(object);
     strategy.prepareForCreate?.(object, kind);
     this.#validate(object, undefined, context);
-    for (const warning of objectWarnings(object)) kind.warn(warning);
+    for (const warning of this.codec.warnings(object, undefined)) kind.warn(warning);
 
     if ((system.resourceVersion ?? "") !== "")
       throw unknownErrorStatus("resourceVersion should not be set on objects to be created");
@@ -253,7 +265,7 @@ export class ResourceStorage {
         object.metadata.generation = (oldMetadata.generation ?? 0) + 1;
     }
     this.#validate(object, old, context);
-    for (const warning of objectWarnings(object, old)) kind.warn(warning);
+    for (const warning of this.codec.warnings(object, old)) kind.warn(warning);
 
     object.metadata.resourceVersion = oldMetadata.resourceVersion as string;
     if (deepEqual(object, old)) return { object: old, stored, created: false };
@@ -282,8 +294,11 @@ export class ResourceStorage {
     strategy.checkDelete?.(old);
     this.#checkPreconditions(options, metadata, name);
 
-    const finalizers = this.#finalizersFor(metadata.finalizers ?? [], options);
     const isMarked = metadata.deletionTimestamp !== undefined;
+    const finalizers = this.#finalizersFor(metadata.finalizers ?? [], options);
+    const { deletionFinalizer } = strategy;
+    if (deletionFinalizer !== undefined && !isMarked && !finalizers.includes(deletionFinalizer))
+      finalizers.push(deletionFinalizer);
     const isGraceful = strategy.gracePeriod !== undefined;
     let grace = isGraceful
       ? (strategy.gracePeriod as NonNullable<Strategy["gracePeriod"]>)(old, options.gracePeriodSeconds)
@@ -379,7 +394,7 @@ export class ResourceStorage {
         this.#writer(context),
         context.options.force === true,
       );
-      return { object: applyDefaults(decode(applied.object)), managedFields: applied.managedFields };
+      return { object: this.codec.applyDefaults(decode(applied.object)), managedFields: applied.managedFields };
     };
   }
 
@@ -499,7 +514,7 @@ export class ResourceStorage {
 
   #validate(object: KubernetesObject, old: KubernetesObject | undefined, context: WriteContext): void {
     const errors: FieldError[] = [
-      ...validateObject(object, old, {
+      ...this.codec.validate(object, old, {
         gates: context.strategy.gates,
         ...(context.subresource === "" ? {} : { subresource: context.subresource }),
       }),

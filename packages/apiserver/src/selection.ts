@@ -20,6 +20,15 @@ export interface Selection {
   readonly name: string | undefined;
 }
 
+function unsupportedCustomField(
+  selectable: readonly string[],
+  terms: ReturnType<typeof parseFieldSelector>,
+): string | undefined {
+  const known = ["metadata.name", "metadata.namespace", ...selectable];
+  const bad = terms.find(({ field }) => !known.includes(field));
+  return bad === undefined ? undefined : `field label not supported: ${bad.field}`;
+}
+
 /**
  * Compiles the selectors of a list, watch or deletecollection.
  *
@@ -34,7 +43,10 @@ export function compileSelection(
   try {
     const labels = labelSelector === "" ? [] : parseLabelSelector(labelSelector);
     const terms = parseFieldSelector(fieldSelector);
-    const problem = unsupportedFieldLabel(definition.kind, terms);
+    const problem =
+      definition.custom === undefined
+        ? unsupportedFieldLabel(definition.kind, terms)
+        : unsupportedCustomField(definition.custom.selectableFields, terms);
     if (problem !== undefined) throw badRequestStatus(problem);
     return {
       matches: (object) =>

@@ -17,7 +17,9 @@ import {
   schemaOf,
 } from "@portolan/core";
 import { isAllowed, type User } from "./authorization.ts";
-import { isJsonObject, type JsonValue } from "./encoding/json.ts";
+import type { ScalePaths } from "./custom-resources/custom-resource-definition.ts";
+import { isJsonObject, type JsonValue, ownMember, setMember } from "./encoding/json.ts";
+import { createBuiltinCodec } from "./object-codec.ts";
 import { applyJsonPatch } from "./patches/json-patch.ts";
 import { applyMergePatch } from "./patches/merge-patch.ts";
 import type { PodLogOptions, PodStreams } from "./pod-streams.ts";
@@ -71,6 +73,32 @@ function agentOf(exchange: Exchange, options: WriteOptions): string {
   return (headerOf(exchange, "user-agent") ?? "").split("/")[0]?.slice(0, 128) || "unknown";
 }
 
+function stepsOf(path: string): string[] {
+  return path.split(".").filter((step) => step !== "");
+}
+
+/** The value at a path such as `.spec.replicas`. */
+function valueAtDots(object: object, path: string): unknown {
+  let value: unknown = object;
+  for (const step of stepsOf(path)) value = isJsonObject(value) ? ownMember(value, step) : undefined;
+  return value;
+}
+
+function numberAt(object: object, path: string): number | undefined {
+  const value = valueAtDots(object, path);
+  return typeof value === "number" ? value : undefined;
+}
+
+function setAtDots(object: object, path: string, value: number): void {
+  const steps = stepsOf(path);
+  let parent = object as { [key: string]: unknown };
+  for (const step of steps.slice(0, -1)) {
+    if (!isJsonObject(ownMember(parent, step))) setMember(parent, step, {});
+    parent = ownMember(parent, step) as { [key: string]: unknown };
+  }
+  setMember(parent, steps[steps.length - 1] as string, value);
+}
+
 /** Makes the subresources. */
 export function createSubresources(options: SubresourcesOptions): Subresources {
   function warner(exchange: Exchange): (text: string) => void {
@@ -83,10 +111,16 @@ export function createSubresources(options: SubresourcesOptions): Subresources {
     const schema = schemaOf(apiVersion, kind);
     if (schema === undefined) throw resourceNotFoundStatus();
     const type = { apiVersion, kind, version: apiVersion.slice(apiVersion.indexOf("/") + 1) };
-    return decodeBody(exchange.request.body as Body, headerOf(exchange, "content-type"), type, schema, {
-      validation: writeOptions.fieldValidation,
-      warn: warner(exchange),
-    });
+    return decodeBody(
+      exchange.request.body as Body,
+      headerOf(exchange, "content-type"),
+      type,
+      createBuiltinCodec(schema),
+      {
+        validation: writeOptions.fieldValidation,
+        warn: warner(exchange),
+      },
+    );
   }
 
   function writeContext(
@@ -118,7 +152,26 @@ export function createSubresources(options: SubresourcesOptions): Subresources {
 
   // ---- scale -----------------------------------------------------------------------------------------------------------------------
 
-  function scaleOf(object: KubernetesObject): KubernetesObject {
+  /** The Scale of a custom resource: its parts are where the definition says. */
+  function customScaleOf(object: KubernetesObject, paths: ScalePaths): KubernetesObject {
+    const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata ?? {};
+    const replicas = numberAt(object, paths.specReplicasPath);
+    const selector = paths.labelSelectorPath === undefined ? undefined : valueAtDots(object, paths.labelSelectorPath);
+    return {
+      kind: "Scale",
+      apiVersion: "autoscaling/v1",
+      metadata: { name, namespace, uid, resourceVersion, creationTimestamp },
+      spec: replicas === undefined || replicas === 0 ? {} : { replicas },
+      status: {
+        replicas: numberAt(object, paths.statusReplicasPath) ?? 0,
+        ...(typeof selector === "string" && selector !== "" ? { selector } : {}),
+      },
+    } as KubernetesObject;
+  }
+
+  function scaleOf(object: KubernetesObject, definition: ResourceDefinition): KubernetesObject {
+    const paths = definition.custom?.scale;
+    if (paths !== undefined) return customScaleOf(object, paths);
     const workload = object as Deployment & { spec?: { replicas?: number; selector?: LabelSelector } };
     const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata ?? {};
     return {
@@ -136,14 +189,14 @@ export function createSubresources(options: SubresourcesOptions): Subresources {
   function scale(exchange: Exchange, storage: ResourceStorage, handler: RequestHandler): ApiResponse {
     const { info } = exchange;
     const current = storage.get(info.namespace, info.name);
-    if (info.verb === "get") return json(exchange, 200, scaleOf(current.object));
+    if (info.verb === "get") return json(exchange, 200, scaleOf(current.object, storage.definition));
     const isPatch = info.verb === "patch";
     const writeOptions = readWriteOptions(info.query, isPatch ? "PatchOptions" : "UpdateOptions");
     let wanted: { metadata?: { resourceVersion?: string; name?: string }; spec?: { replicas?: number } };
     if (isPatch) {
       const mediaType = mediaTypeOf(headerOf(exchange, "content-type"));
       const patch = parsePatch(exchange.request.body as Body, mediaType);
-      const before = scaleOf(current.object) as unknown as JsonValue;
+      const before = scaleOf(current.object, storage.definition) as unknown as JsonValue;
       const after =
         mediaType === "application/json-patch+json" ? applyJsonPatch(before, patch) : applyMergePatch(before, patch);
       wanted = isJsonObject(after) ? (after as typeof wanted) : {};
@@ -161,13 +214,15 @@ export function createSubresources(options: SubresourcesOptions): Subresources {
       info.name,
       (old) => {
         const object = structuredClone(old) as KubernetesObject & { spec?: { replicas?: number } };
-        object.spec = { ...object.spec, replicas };
+        const path = storage.definition.custom?.scale?.specReplicasPath;
+        if (path === undefined) object.spec = { ...object.spec, replicas };
+        else setAtDots(object, path, replicas);
         return { object };
       },
       "patch",
       writeContext(exchange, handler, writeOptions, "scale"),
     );
-    return json(exchange, 200, scaleOf(result.object));
+    return json(exchange, 200, scaleOf(result.object, storage.definition));
   }
 
   // ---- pods ------------------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,14 @@ export * from "./selectors.ts";
 export * from "./service-environment.ts";
 export * from "./service-strategy.ts";
 export * from "./status.ts";
+export {
+  applyStructuralDefaults,
+  pruneUnknownFields,
+  type StructuralRule,
+  type StructuralSchema,
+  schemaOfStructural,
+} from "./structural-schema/structural-schema.ts";
+export { validateStructural } from "./structural-schema/structural-validation.ts";
 export * from "./types/meta.ts";
 export * from "./types/networking.ts";
 export * from "./types/resources.ts";
@@ -26,6 +34,7 @@ export {
   prefixProblems,
   prefixWarnings,
 } from "./validation/addresses.ts";
+export { approvalAnnotation, isProtectedGroup } from "./validation/custom-resource-definition.ts";
 export {
   endpointSliceLimits,
   validateEndpointSlice,

@@ -1,4 +1,5 @@
 import {
+  createInformer,
   createWorkQueue,
   type Informer,
   type InformerFactory,
@@ -9,13 +10,15 @@ import {
   runController,
 } from "@portolan/client";
 import { type KubernetesObject, type OwnerReference, type ResourceType, resources } from "@portolan/core";
+import type { CustomResourceDefinition } from "../custom-resources/custom-resource-definition.ts";
+import { customResourceDefinitions, customTypeOf } from "./custom-types.ts";
 
 /** Options of the controllers that belong to an API. */
 export interface ApiControllerOptions {
   readonly api: KubernetesApi;
   /** Started by the caller. */
   readonly informers: InformerFactory;
-  /** Kinds to look after. Default: all of `resources` but Events. */
+  /** Kinds to look after. Default: all of `resources` but Events, and custom resources. */
   readonly types?: readonly ResourceType[];
   /** Told about failures; they are tried again. */
   readonly onError?: (error: unknown, failure: ReconcileFailure<string>) => void;
@@ -51,18 +54,20 @@ export function createGarbageCollector(options: ApiControllerOptions): ApiContro
   const types = options.types ?? collectedTypes;
   const byType = new Map<ResourceType, Informer<Stored>>();
   const byKind = new Map<string, ResourceType>();
+  const byResource = new Map<string, ResourceType>();
   const queue = createWorkQueue<string>();
+  const resourceOf = (type: ResourceType): string => `${type.apiVersion}/${type.resource}`;
   const keyOf = (type: ResourceType, object: Stored): string =>
-    `${types.indexOf(type)} ${object.metadata.namespace ?? ""}/${object.metadata.name ?? ""}`;
+    `${resourceOf(type)} ${object.metadata.namespace ?? ""}/${object.metadata.name ?? ""}`;
+  const indexes = {
+    [ownerIndex]: (object: Stored): string[] => (object.metadata.ownerReferences ?? []).map((owner) => owner.uid),
+  };
 
-  for (const type of types) {
+  function lookAfter(type: ResourceType, informer: Informer<Stored>): void {
     byKind.set(`${type.apiVersion}/${type.kind}`, type);
-    byType.set(
-      type,
-      informers.informer<Stored>(type, {
-        indexes: { [ownerIndex]: (object) => (object.metadata.ownerReferences ?? []).map((owner) => owner.uid) },
-      }),
-    );
+    byResource.set(resourceOf(type), type);
+    byType.set(type, informer);
+    handle(type, informer);
   }
 
   function dependentsOf(uid: string): { type: ResourceType; object: Stored }[] {
@@ -160,8 +165,9 @@ export function createGarbageCollector(options: ApiControllerOptions): ApiContro
   }
 
   async function reconcile(key: string): Promise<void> {
-    const [index = "", rest = ""] = key.split(" ");
-    const type = types[Number(index)]!;
+    const [resource = "", rest = ""] = key.split(" ");
+    const type = byResource.get(resource);
+    if (type === undefined) return;
     const slash = rest.indexOf("/");
     const object = byType.get(type)!.lister.get(rest.slice(0, slash) || undefined, rest.slice(slash + 1));
     if (object === undefined) return;
@@ -183,7 +189,7 @@ export function createGarbageCollector(options: ApiControllerOptions): ApiContro
     }
   }
 
-  for (const [type, informer] of byType) {
+  function handle(type: ResourceType, informer: Informer<Stored>): void {
     const look = (object: Stored): void => {
       const waits = object.metadata.deletionTimestamp !== undefined && (object.metadata.finalizers?.length ?? 0) > 0;
       if (waits || (object.metadata.ownerReferences?.length ?? 0) > 0) queue.add(keyOf(type, object));
@@ -216,8 +222,46 @@ export function createGarbageCollector(options: ApiControllerOptions): ApiContro
     });
   }
 
+  for (const type of types) lookAfter(type, informers.informer<Stored>(type, { indexes }));
+
+  /** Custom resources come and go with their definitions. */
+  function followDefinitions(signal: AbortSignal): Informer<CustomResourceDefinition> {
+    const followed = new Map<string, { readonly type: ResourceType; readonly stop: AbortController }>();
+    const forget = (name: string): void => {
+      const known = followed.get(name);
+      if (known === undefined) return;
+      known.stop.abort();
+      followed.delete(name);
+      for (const [kind, type] of byKind) if (type === known.type) byKind.delete(kind);
+      byResource.delete(resourceOf(known.type));
+      byType.delete(known.type);
+    };
+    const follow = (definition: CustomResourceDefinition): void => {
+      const name = definition.metadata.name ?? "";
+      const type = customTypeOf(definition);
+      const known = followed.get(name);
+      if (type === undefined || (known !== undefined && resourceOf(known.type) === resourceOf(type))) return;
+      forget(name);
+      const stop = new AbortController();
+      followed.set(name, { type, stop });
+      const informer = createInformer<Stored>(api, type, { indexes });
+      lookAfter(type, informer);
+      for (const version of definition.spec.versions)
+        byKind.set(`${definition.spec.group}/${version.name}/${type.kind}`, type);
+      informer.start(AbortSignal.any([signal, stop.signal]));
+    };
+    const definitions = informers.informer<CustomResourceDefinition>(customResourceDefinitions);
+    definitions.addHandler({
+      add: follow,
+      update: (_old, definition) => follow(definition),
+      delete: (definition) => forget(definition.metadata.name ?? ""),
+    });
+    return definitions;
+  }
+
   return {
     async run(signal) {
+      if (options.types === undefined) await followDefinitions(signal).synced(signal);
       await Promise.all([...byType.values()].map((informer) => informer.synced(signal)));
       if (signal.aborted) return;
       await runController({

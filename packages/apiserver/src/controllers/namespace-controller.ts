@@ -1,5 +1,7 @@
 import { createWorkQueue, isConflict, isNotFound, runController } from "@portolan/client";
-import { type Namespace, resources } from "@portolan/core";
+import { type Namespace, type ResourceType, resources } from "@portolan/core";
+import type { CustomResourceDefinition } from "../custom-resources/custom-resource-definition.ts";
+import { customResourceDefinitions, customTypeOf } from "./custom-types.ts";
 import { type ApiController, type ApiControllerOptions, collectedTypes } from "./garbage-collector.ts";
 
 /** How often a namespace that still has contents is looked at again, in ms. */
@@ -15,9 +17,16 @@ export function createNamespaceController(options: ApiControllerOptions): ApiCon
   const namespaces = informers.informer<Namespace>(resources.namespaces);
   const queue = createWorkQueue<string>();
 
+  /** Kinds that have come with definitions, as of now. */
+  async function customTypes(): Promise<ResourceType[]> {
+    if (options.types !== undefined) return [];
+    const { items } = await api.list<CustomResourceDefinition>(customResourceDefinitions);
+    return items.map(customTypeOf).filter((type): type is ResourceType => type?.namespaced === true);
+  }
+
   async function empty(namespace: string): Promise<boolean> {
     let left = 0;
-    for (const type of types) {
+    for (const type of [...types, ...(await customTypes())]) {
       const list = await api.list(type, { namespace, limit: 1 });
       if (list.items.length === 0) continue;
       left++;

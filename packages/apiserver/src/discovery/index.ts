@@ -100,7 +100,8 @@ function groupVersion(group: string, version: string): string {
 
 /** Names the encoding in which a kind is stored: the first eight bytes of SHA-256 over `group/version/kind`, in base64. */
 function storageVersionHash(definition: ResourceDefinition): string {
-  const key = `${definition.group}/${definition.version}/${definition.kind}`;
+  const version = definition.custom?.storageVersion ?? definition.version;
+  const key = `${definition.group}/${version}/${definition.kind}`;
   return createHash("sha256")
     .update(storedAs[key] ?? key)
     .digest()

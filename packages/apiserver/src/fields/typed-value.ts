@@ -26,7 +26,8 @@ function granularity(schema: Schema): Granularity {
 const anySchema: Schema = { type: "any" };
 
 function childSchema(schema: Schema, kind: Granularity, name: string): Schema | undefined {
-  if (kind === "struct") return ownMember(schema.properties ?? {}, name) as Schema | undefined;
+  if (kind === "struct")
+    return (ownMember(schema.properties ?? {}, name) as Schema | undefined) ?? schema.additionalProperties;
   return schema.additionalProperties ?? anySchema;
 }
 
@@ -339,7 +340,7 @@ export function configurationProblems(value: JsonValue, schema: Schema): string[
           const child =
             schema.properties === undefined
               ? (schema.additionalProperties ?? anySchema)
-              : (ownMember(schema.properties, name) as Schema | undefined);
+              : ((ownMember(schema.properties, name) as Schema | undefined) ?? schema.additionalProperties);
           if (child === undefined) problems.push(`${path}.${name}: field not declared in schema`);
           else visit(value[name] as JsonValue, child, `${path}.${name}`);
         }

@@ -10,6 +10,7 @@ const patchTypes = [
   "application/strategic-merge-patch+json",
   "application/apply-patch+yaml",
 ];
+const customPatchTypes = patchTypes.filter((type) => type !== "application/strategic-merge-patch+json");
 const bodyTypes = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 interface QueryParameter {
@@ -98,6 +99,8 @@ interface Target {
   readonly schema: string;
   readonly list?: string;
   readonly operationId: string;
+  /** Custom resources know no strategic merge; kubectl looks for it here. */
+  readonly isCustom: boolean;
 }
 
 function parameter({ name, type, description }: QueryParameter, dialect: Dialect): JsonSchema {
@@ -133,7 +136,7 @@ function operation(verb: Verb, target: Target, definitions: Definitions, dialect
     }
   };
   const body = bodySchema();
-  const consumes = verb.body === "patch" ? patchTypes : bodyTypes;
+  const consumes = verb.body === "patch" ? (target.isCustom ? customPatchTypes : patchTypes) : bodyTypes;
   const query = verb.query.map((each) => parameter(each, dialect));
   const common = {
     operationId: target.operationId,
@@ -202,8 +205,9 @@ export function addPaths(
   dialect: Dialect,
 ): void {
   const kind = kindOf(definition);
-  const schema = definitions.kind(kind);
-  const list = definition.verbs.includes("list") ? { list: definitions.list(kind) } : {};
+  const isCustom = definition.custom !== undefined;
+  const schema = definitions.kind(definition);
+  const list = definition.verbs.includes("list") ? { list: definitions.list(definition) } : {};
   const root =
     definition.group === "" ? `/api/${definition.version}` : `/apis/${definition.group}/${definition.version}`;
   const prefix = definition.namespaced ? `${root}/namespaces/{namespace}` : root;
@@ -213,7 +217,7 @@ export function addPaths(
   };
   const target =
     (rest: string): ((verb: Verb) => Target) =>
-    (verb) => ({ kind, schema, ...list, operationId: identifier(verb, definition, rest) });
+    (verb) => ({ kind, schema, ...list, isCustom, operationId: identifier(verb, definition, rest) });
 
   add(
     `${prefix}/${definition.resource}`,
@@ -234,10 +238,11 @@ export function addPaths(
       subresource.name === "status" || subresource.kind === definition.kind || subresource.group !== undefined;
     if (!known || subresource.name === "log") continue;
     const subKind = subresourceKind(definition, subresource);
-    const subSchema = definitions.kind(subKind);
+    const subSchema = subKind.kind === definition.kind ? schema : definitions.kind(subKind);
     const subTarget = (verb: Verb): Target => ({
       kind: subKind,
       schema: subSchema,
+      isCustom,
       operationId: identifier(verb, definition, upper(subresource.name)),
     });
     add(

@@ -58,18 +58,22 @@ export class Definitions {
   }
 
   /** Name of the definition of a kind; kinds without a schema accept whatever comes. */
-  kind(definition: GroupVersionKind): string {
+  kind(definition: GroupVersionKind & Pick<ResourceDefinition, "custom">): string {
     const apiVersion = definition.group === "" ? definition.version : `${definition.group}/${definition.version}`;
-    const schema = schemaOf(apiVersion, definition.kind);
+    const { group, version, kind, custom } = definition;
+    const schema = custom === undefined ? schemaOf(apiVersion, kind) : undefined;
     const name = schema?.reference ?? customName(definition);
-    this.#define(name, () =>
-      schema === undefined ? this.#custom(definition) : this.#object(schema, [{ ...definition }]),
-    );
+    const shown = { group, version, kind };
+    this.#define(name, () => {
+      if (schema !== undefined) return this.#object(schema, [shown]);
+      return this.#custom(shown, custom === undefined ? undefined : (custom.openAPIV3Schema as JsonSchema));
+    });
     return name;
   }
 
   /** Name of the definition of lists of a kind. */
-  list(definition: GroupVersionKind): string {
+  list(definition: GroupVersionKind & Pick<ResourceDefinition, "custom">): string {
+    const { group, version, kind, custom } = definition;
     const item = this.kind(definition);
     const name = `${item}List`;
     const listMeta = schemaOf("v1", "Status")?.properties?.["metadata"];
@@ -83,7 +87,7 @@ export class Definitions {
         kind: { type: "string", description: "Kind of the list." },
         ...(listMeta === undefined ? {} : { metadata: this.#property(listMeta) }),
       },
-      "x-kubernetes-group-version-kind": [{ ...definition, kind: `${definition.kind}List` }],
+      "x-kubernetes-group-version-kind": [{ group, version, kind: custom?.listKind ?? `${kind}List` }],
     }));
     return name;
   }
@@ -100,17 +104,19 @@ export class Definitions {
     this.#definitions.set(name, make());
   }
 
-  /** A kind without a schema, such as one that a CustomResourceDefinition has added. */
-  #custom(definition: GroupVersionKind): JsonSchema {
+  /** A kind that a CustomResourceDefinition has added, or one without a schema. */
+  #custom(definition: GroupVersionKind, given: JsonSchema | undefined): JsonSchema {
     const metadata = schemaOf("v1", "Pod")?.properties?.["metadata"];
+    const known = given === undefined ? {} : this.#dialect === "v2" ? withoutLogic(given) : given;
     return {
+      ...(given === undefined ? { "x-kubernetes-preserve-unknown-fields": true } : known),
       type: "object",
       properties: {
+        ...(known["properties"] as object | undefined),
         apiVersion: { type: "string", description: "Version of this representation of the object." },
         kind: { type: "string", description: "Kind of the object." },
         ...(metadata === undefined ? {} : { metadata: this.#property(metadata) }),
       },
-      "x-kubernetes-preserve-unknown-fields": true,
       "x-kubernetes-group-version-kind": [{ ...definition }],
     };
   }
@@ -183,6 +189,26 @@ export class Definitions {
         };
     }
   }
+}
+
+/** What OpenAPI 2 cannot say: logic, `null`, and fields of an object that is open (apiextensions `controller/openapi/builder`). */
+function withoutLogic(schema: JsonSchema): JsonSchema {
+  const { oneOf: _, anyOf: __, allOf: ___, not: ____, nullable, default: _____, ...rest } = schema;
+  if (schema["x-kubernetes-int-or-string"] === true) return { ...rest, "x-kubernetes-int-or-string": true };
+  const result: Record<string, unknown> = { ...rest };
+  if (nullable === true) delete result["type"];
+  const inner = (value: unknown): JsonSchema => withoutLogic(value as JsonSchema);
+  if (schema["x-kubernetes-preserve-unknown-fields"] === true) {
+    delete result["properties"];
+    delete result["items"];
+  } else {
+    const { properties, items, additionalProperties } = schema;
+    if (typeof properties === "object" && properties !== null)
+      result["properties"] = Object.fromEntries(Object.entries(properties).map(([name, each]) => [name, inner(each)]));
+    if (typeof items === "object") result["items"] = inner(items);
+    if (typeof additionalProperties === "object") result["additionalProperties"] = inner(additionalProperties);
+  }
+  return result;
 }
 
 /** A named type without what is said of the field that holds it. */

@@ -1,4 +1,5 @@
 import type { KubernetesObject, ListMeta, ObjectMeta, ResourceType } from "@portolan/core";
+import type { ResourceDefinition } from "../resource-definition.ts";
 import { type Cell, type CellPrinter, printCustom, printDefault, printersByKind } from "./cells.ts";
 import { columnsByKind, customColumns, defaultColumns, type TableColumnDefinition } from "./columns.ts";
 
@@ -56,6 +57,9 @@ export interface TableOptions {
   readonly version?: "v1" | "v1beta1" | undefined;
 }
 
+/** A kind that is to be shown. */
+type PrintedKind = ResourceType & Pick<ResourceDefinition, "custom">;
+
 function keyOf(definition: ResourceType): string {
   return `${definition.kind}.${definition.group}`;
 }
@@ -69,13 +73,15 @@ function isBuiltIn({ group }: ResourceType): boolean {
  * Columns of a kind: those of its own, or name and time of creation (of custom resources: age). Columns for `-o wide` are always
  * among them, with priority 1.
  */
-export function columnsOf(definition: ResourceType): readonly TableColumnDefinition[] {
+export function columnsOf(definition: PrintedKind): readonly TableColumnDefinition[] {
+  if (definition.custom !== undefined) return definition.custom.table.columns;
   // The same kind in two groups.
   const key = keyOf(definition) === "Event.events.k8s.io" ? "Event." : keyOf(definition);
   return columnsByKind[key] ?? (isBuiltIn(definition) ? defaultColumns : customColumns);
 }
 
-function printerOf(definition: ResourceType): CellPrinter {
+function printerOf(definition: PrintedKind): CellPrinter {
+  if (definition.custom !== undefined) return definition.custom.table.cells;
   return printersByKind[keyOf(definition)] ?? (isBuiltIn(definition) ? printDefault : printCustom);
 }
 
@@ -112,7 +118,7 @@ function rowObject(
  * @see pkg/printers/internalversion of Kubernetes for the rules of cells
  */
 export function printTable(
-  definition: ResourceType,
+  definition: PrintedKind,
   objects: readonly KubernetesObject[],
   options: TableOptions,
 ): Table {

@@ -2,13 +2,13 @@ import {
   badRequestStatus,
   type KubernetesObject,
   requestEntityTooLargeStatus,
-  type Schema,
   schemaOf,
   unsupportedMediaTypeStatus,
 } from "@portolan/core";
 import { parseDocument } from "yaml";
-import { DecodeError, decodeObject } from "../encoding/decoding.ts";
+import { type Decoded, DecodeError } from "../encoding/decoding.ts";
 import { isJsonObject, JsonSyntaxError, type JsonValue, type ParsedJson, parseJson } from "../encoding/json.ts";
+import type { ObjectCodec } from "../object-codec.ts";
 import { decodeProtobuf } from "../protobuf/index.ts";
 import type { ResourceDefinition } from "../resource-definition.ts";
 import { mediaTypeOf, objectMediaTypes } from "./media-type.ts";
@@ -98,6 +98,9 @@ function unrecognized(kind: string, problem: string, text: string): Error {
 /** What was asked for when fields are not known. */
 export type FieldValidation = "Ignore" | "Warn" | "Strict";
 
+/** What the object of a body ought to be. */
+type BodyType = Pick<ResourceDefinition, "apiVersion" | "kind" | "version" | "custom">;
+
 /** Settings of {@link decodeBody}. */
 export interface DecodeOptions {
   readonly validation: FieldValidation;
@@ -112,8 +115,8 @@ export interface DecodeOptions {
 export function decodeBody(
   body: Body,
   contentType: string | undefined,
-  type: Pick<ResourceDefinition, "apiVersion" | "kind" | "version">,
-  schema: Schema,
+  type: BodyType,
+  codec: Pick<ObjectCodec, "decode">,
   options: DecodeOptions,
 ): KubernetesObject {
   const document = parseBody(body, contentType, type.kind);
@@ -132,15 +135,24 @@ export function decodeBody(
       textOf(body),
     );
   }
-  checkType(value, type);
-  return decodeParsed(document, type, schema, options);
+  if (type.custom === undefined) checkType(value, type);
+  else checkCustomType(value, type, textOf(body));
+  return decodeParsed(document, type, codec, options);
+}
+
+/** Objects of custom resources say what they are. */
+function checkCustomType(value: { [key: string]: JsonValue }, type: BodyType, text: string): void {
+  const { kind, apiVersion } = value;
+  if (typeof kind !== "string" || kind === "")
+    throw unrecognized(type.kind, `Object 'Kind' is missing in '${text}'`, text);
+  if (apiVersion !== type.apiVersion)
+    throw badRequestStatus(
+      `the API version in the data (${typeof apiVersion === "string" ? apiVersion : ""}) does not match the expected API version (${type.apiVersion})`,
+    );
 }
 
 /** Checks `apiVersion` and `kind` of a body against those of its endpoint; absent ones are the endpoint's. */
-function checkType(
-  value: { [key: string]: JsonValue },
-  type: Pick<ResourceDefinition, "apiVersion" | "kind" | "version">,
-): void {
+function checkType(value: { [key: string]: JsonValue }, type: BodyType): void {
   const kind = value["kind"];
   const apiVersion = value["apiVersion"];
   const givenKind = typeof kind === "string" && kind !== "" ? kind : type.kind;
@@ -168,14 +180,14 @@ function checkType(
 /** Decodes what has been parsed, and reports unknown and duplicate fields as asked. */
 export function decodeParsed(
   document: ParsedJson,
-  type: Pick<ResourceDefinition, "apiVersion" | "kind" | "version">,
-  schema: Schema,
+  type: BodyType,
+  codec: Pick<ObjectCodec, "decode">,
   options: DecodeOptions,
 ): KubernetesObject {
   const label = `${type.kind} in version ${JSON.stringify(type.version)} cannot be handled as a ${type.kind}`;
-  let decoded: ReturnType<typeof decodeObject>;
+  let decoded: Decoded;
   try {
-    decoded = decodeObject(document, schema);
+    decoded = codec.decode(document);
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error;
     throw badRequestStatus(`${label}: ${error.message}`);
@@ -186,7 +198,8 @@ export function decodeParsed(
     if (options.validation === "Warn") for (const problem of decoded.problems) options.warn(problem);
   }
   const object = decoded.object as unknown as KubernetesObject;
-  object.kind = type.kind;
+  // Another kind of a custom resource's object is for validation to refuse.
+  if (type.custom === undefined) object.kind = type.kind;
   object.apiVersion = type.apiVersion;
   object.metadata ??= {};
   return object;

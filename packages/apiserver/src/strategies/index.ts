@@ -7,6 +7,7 @@ import {
   serviceCIDRStrategy,
   specStrategy,
 } from "./cluster.ts";
+import { customResourceDefinitionStrategy } from "./custom-resource-definition.ts";
 import { podStrategy } from "./pod.ts";
 import { serviceStrategy } from "./service.ts";
 import type { Strategy } from "./strategy.ts";
@@ -32,6 +33,7 @@ const strategies: Readonly<Record<string, Strategy | undefined>> = {
   "statefulsets.apps": plainSpecStrategy,
   "daemonsets.apps": plainSpecStrategy,
   "jobs.batch": plainSpecStrategy,
+  "customresourcedefinitions.apiextensions.k8s.io": customResourceDefinitionStrategy,
 };
 
 const none: Strategy = {};

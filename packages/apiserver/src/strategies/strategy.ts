@@ -59,6 +59,8 @@ export interface Strategy {
     old: KubernetesObject | undefined,
     context: StrategyContext,
   ) => FieldError[];
+  /** Put on objects when they are deleted; who cleans up after them takes it off. */
+  readonly deletionFinalizer?: string;
   /** Refuses deletion by throwing. */
   readonly checkDelete?: (object: KubernetesObject) => void;
   /** Writes that go with the removal of the object. */

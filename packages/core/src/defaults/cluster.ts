@@ -19,6 +19,19 @@ export function defaultNamespace<T extends Namespace>(namespace: T): T {
   return namespace;
 }
 
+/** Decode-time defaults of a CustomResourceDefinition, in place: names that follow from the kind, no conversion. Returns the same object. */
+export function defaultCustomResourceDefinition<T extends object>(definition: T): T {
+  const spec = ensureObject(definition as JsonObject, "spec");
+  const names = spec === undefined ? undefined : ensureObject(spec, "names");
+  const kind = textOf(names?.kind);
+  if (names !== undefined && kind !== "") {
+    fillText(names, "singular", kind.toLowerCase());
+    fillText(names, "listKind", `${kind}List`);
+  }
+  if (spec !== undefined && spec.conversion === undefined) spec.conversion = { strategy: "None" };
+  return definition;
+}
+
 /** Decode-time defaults of a Secret, in place: type `Opaque`. `stringData` is merged into `data`. Returns the same object. */
 export function defaultSecret<T extends Secret>(secret: T): T {
   if (!isJsonObject(secret)) return secret;

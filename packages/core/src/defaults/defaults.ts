@@ -1,6 +1,13 @@
 import { fieldOf, isJsonObject } from "../json.ts";
 import type { KubernetesObject } from "../types/meta.ts";
-import { defaultEvent, defaultNamespace, defaultNetworkPolicy, defaultNode, defaultSecret } from "./cluster.ts";
+import {
+  defaultCustomResourceDefinition,
+  defaultEvent,
+  defaultNamespace,
+  defaultNetworkPolicy,
+  defaultNode,
+  defaultSecret,
+} from "./cluster.ts";
 import { defaultPod } from "./pod.ts";
 import { defaultEndpointSlice, defaultEndpoints, defaultService } from "./service.ts";
 import { defaultDaemonSet, defaultDeployment, defaultJob, defaultReplicaSet, defaultStatefulSet } from "./workloads.ts";
@@ -22,6 +29,7 @@ const defaulters: Readonly<Record<string, Defaulter>> = {
   StatefulSet: defaultStatefulSet,
   DaemonSet: defaultDaemonSet,
   Job: defaultJob,
+  CustomResourceDefinition: defaultCustomResourceDefinition,
 };
 
 /**

@@ -12,6 +12,7 @@ import {
   checkSecret,
   checkServiceAccount,
 } from "./cluster.ts";
+import { checkCustomResourceDefinition } from "./custom-resource-definition.ts";
 import {
   validateEndpointSlice,
   validateEndpointSliceUpdate,
@@ -81,6 +82,7 @@ const kinds: Readonly<Record<string, KindRules>> = {
   DaemonSet: { namespaced: true, check: checkDaemonSet },
   Job: { namespaced: true, check: checkJob },
   Scale: { namespaced: true, check: checkScale },
+  CustomResourceDefinition: { namespaced: false, check: checkCustomResourceDefinition },
 };
 
 function validateCreate(object: KubernetesObject, kind: string, context: ValidationContext): FieldError[] {
