@@ -443,9 +443,11 @@ export class Neighbors {
     const slot = Addresses.find(high, low, family);
     if (slot != 0) {
       const address = changetype<Address>(slot);
-      // An address with a port of its own is answered for there; one without, everywhere but on pod links.
+      // An address with a port of its own is answered for there; one without, everywhere but on pod links. Service addresses only
+      // where they are announced: all nodes know them, one answers.
       if (address.port != NONE) return address.port == ingress;
-      if ((address.flags & (AddressFlag.LOCAL | AddressFlag.SERVICE_IP)) != 0 && port.kind != PortKind.POD) return true;
+      if ((<u32>address.flags & (AddressFlag.LOCAL | AddressFlag.ANNOUNCED)) != 0 && port.kind != PortKind.POD)
+        return true;
     }
     return port.proxyArp != 0 && Neighbors.routesElsewhere(high, low, family, ingress);
   }

@@ -18,7 +18,6 @@ import {
   Verdict,
 } from "./generated/layout";
 import { Addresses } from "./maps/addresses";
-import { Frontends } from "./maps/frontends";
 import { Prefixes } from "./maps/prefixes";
 import { Tables } from "./maps/tables";
 import { Neighbors } from "./emit";
@@ -27,6 +26,7 @@ import { Connect } from "./programs/connect";
 import { Ingress } from "./programs/ingress";
 import { Decision } from "./lookup";
 import { Maglev } from "./schedule";
+import { TableChanges } from "./table-changes";
 import { Trace } from "./trace";
 
 export { batchCapacity, frameSize, frameRoom } from "./descriptors";
@@ -126,22 +126,41 @@ export function release(handle: u32): u32 {
   return Connect.release(handle) ? 1 : 0;
 }
 
-/** Arguments of the following: address (16) at 0. */
-export function setFrontend(key: u32, servicePort: u32, kind: u32): void {
-  const a = <usize>ARGUMENTS;
-  Frontends.set(load<u64>(a), load<u64>(a, 8), key, servicePort, kind);
+/** Lists of changes of the Service tables, for publication between two batches: see `TableChanges`. */
+export function dropFrontends(at: u32, count: u32): u32 {
+  return TableChanges.dropFrontends(<usize>at, count);
 }
-export function removeFrontend(key: u32): void {
-  const a = <usize>ARGUMENTS;
-  Frontends.remove(load<u64>(a), load<u64>(a, 8), key);
+export function claimFrontends(at: u32, count: u32): u32 {
+  return TableChanges.claimFrontends(<usize>at, count);
 }
-/** Enters a node port; none removes it. `port` is raw. */
-export function setNodePort(port: u32, meta: u32, servicePort: u32): void {
-  store<u32>(Frontends.nodePortAt(port, meta), servicePort + 1);
+export function removeServicePorts(at: u32, count: u32): void {
+  TableChanges.removeServicePorts(<usize>at, count);
 }
+export function replaceServicePorts(at: u32, count: u32): void {
+  TableChanges.replaceServicePorts(<usize>at, count);
+}
+export function changeBackends(at: u32, count: u32): void {
+  TableChanges.changeBackends(<usize>at, count);
+}
+export function releaseBackends(at: u32, count: u32): void {
+  TableChanges.releaseBackends(<usize>at, count);
+}
+
+/** Arguments of the following: address (16) at 0. Flags are those that the host decides. */
 export function setAddress(family: u32, flags: u32, port: u32): void {
   const a = <usize>ARGUMENTS;
   Addresses.set(load<u64>(a), load<u64>(a, 8), family, flags, port);
+}
+/** Frontends that use an address: cluster IPs and others together; 0 when none does. */
+export function addressFrontends(family: u32): u32 {
+  const a = <usize>ARGUMENTS;
+  const slot = Addresses.find(load<u64>(a), load<u64>(a, 8), family);
+  return slot == 0 ? 0 : changetype<Address>(slot).clusterIPs + changetype<Address>(slot).services;
+}
+/** Is the address in the table, for whatever reason? */
+export function hasAddress(family: u32): u32 {
+  const a = <usize>ARGUMENTS;
+  return Addresses.find(load<u64>(a), load<u64>(a, 8), family) == 0 ? 0 : 1;
 }
 /** Enters a prefix and returns the address of its entry, for the host to fill in. Address must be masked. */
 export function setPrefix(scope: u32, family: u32, length: u32): u32 {

@@ -54,7 +54,7 @@ export const enumerations = {
   BackendFlag: { comment: "Facts of a backend.", values: { IN_USE: 1, LOCAL: 2, OVERLOADED: 4 } },
   AddressFlag: {
     comment: "Why an address is known.",
-    values: { LOCAL: 1, NODE_PORT: 2, CLUSTER_IP: 4, SERVICE_IP: 8 },
+    values: { LOCAL: 1, NODE_PORT: 2, CLUSTER_IP: 4, SERVICE_IP: 8, ANNOUNCED: 16 },
   },
   PrefixScope: { comment: "Which table of the prefix map an entry belongs to.", values: { ROUTE: 0, NODE: 1 } },
   PrefixFlag: { comment: "What a prefix of scope NODE is.", values: { CLUSTER_CIDR: 1, SERVICE_CIDR: 2 } },
@@ -280,6 +280,7 @@ export const structures = {
       ],
       ["addresses", "u32", "Address of the address table."],
       ["addressMask", "u32", "Slots minus one."],
+      ["addressCount", "u32", "Slots in use."],
       ["prefixes", "u32", "Address of the prefix map."],
       ["prefixMask", "u32", "Slots minus one."],
       ["affinity", "u32", "Address of the affinity map: sets of four."],
@@ -452,7 +453,7 @@ export const structures = {
       ["servicePort", "u32", "Owner."],
       ["connections", "u64", "New connections since creation."],
       ["selected", "u32", "Ticks of the last pick."],
-      ["next", "u32", "Reserved."],
+      ["position", "u32", "Scratch of a set's replacement: place in the new set plus one, 0 otherwise."],
     ],
   },
   Frontend: {
@@ -473,10 +474,27 @@ export const structures = {
     fields: [
       ["high", "u64", ""],
       ["low", "u64", ""],
-      ["family", "u32", "0 marks a free slot."],
-      ["flags", "u32", "`AddressFlag`."],
-      ["port", "u32", "Forwarder port that answers ARP and neighbour solicitations for it; none: no port of its own."],
-      ["reserved", "u32", ""],
+      ["family", "u16", "0 marks a free slot."],
+      ["flags", "u16", "`AddressFlag`."],
+      [
+        "port",
+        "u32",
+        "The one forwarder port that answers ARP and neighbour solicitations for it; none: no port of its own.",
+      ],
+      ["clusterIPs", "u32", "Frontends that make it a cluster IP."],
+      ["services", "u32", "Frontends that make it another Service address."],
+    ],
+  },
+  FrontendChange: {
+    comment: "A frontend that a change of the tables claims or gives up: an entry of the lists in `table-changes.ts`.",
+    size: 32,
+    fields: [
+      ["addressHigh", "u64", "0 for node ports."],
+      ["addressLow", "u64", ""],
+      ["portAndMeta", "u32", "As in a frontend."],
+      ["servicePort", "u32", ""],
+      ["kind", "u32", "`FrontendKind`."],
+      ["refused", "u32", "Written by the module: 1 when another Service port holds the frontend."],
     ],
   },
   Prefix: {

@@ -4,35 +4,46 @@ import { formatAddress, type IPFamily, parseAddress } from "@portolan/net";
  * An address as the maps hold it: 16 bytes, IPv4 as `::ffff:a.b.c.d`, read as four little-endian words. Numbers instead of an array,
  * because a sync of thousands of Services makes tens of thousands of these.
  */
-export interface EncodedAddress {
+export interface EncodedAddress extends AddressWords {
   readonly family: 4 | 6;
+}
+
+/** The four words of an address, or of a mask. */
+export interface AddressWords {
   readonly word0: number;
   readonly word1: number;
   readonly word2: number;
   readonly word3: number;
 }
 
-function parseDottedQuad(text: string): EncodedAddress | undefined {
+/** The raw word of a dotted quad; -1 when the text is none. Leading zeros are refused: they mean octal to some. */
+export function parseDottedQuad(text: string): number {
   let value = -1;
   let part = 0;
   let word = 0;
   for (let i = 0; i <= text.length; i++) {
     const code = i === text.length ? 46 : text.charCodeAt(i);
     if (code === 46) {
-      if (value < 0 || value > 255 || part > 3) return undefined;
+      if (value < 0 || value > 255 || part > 3) return -1;
       word |= value << (8 * part++);
       value = -1;
     } else if (code >= 48 && code <= 57) {
-      if (value === 0) return undefined;
+      if (value === 0) return -1;
       value = (value < 0 ? 0 : value * 10) + code - 48;
-    } else return undefined;
+    } else return -1;
   }
-  return part === 4 ? { family: 4, word0: 0, word1: 0, word2: 0xffff0000, word3: word >>> 0 } : undefined;
+  return part === 4 ? word >>> 0 : -1;
 }
+
+/** The third word of every IPv4 address. */
+export const mappedWord = 0xffff0000;
 
 /** Encodes a textual address; `undefined` when it is none. */
 export function encodeAddress(text: string): EncodedAddress | undefined {
-  if (!text.includes(":")) return parseDottedQuad(text);
+  if (!text.includes(":")) {
+    const word3 = parseDottedQuad(text);
+    return word3 < 0 ? undefined : { family: 4, word0: 0, word1: 0, word2: mappedWord, word3 };
+  }
   const address = parseAddress(text);
   if (address === undefined) return undefined;
   const view = new DataView(address.bytes.buffer, address.bytes.byteOffset, 16);
@@ -46,21 +57,11 @@ export function encodeAddress(text: string): EncodedAddress | undefined {
 }
 
 /** Writes an address at a word index. */
-export function writeAddress(words: Uint32Array, index: number, address: EncodedAddress): void {
+export function writeAddress(words: Uint32Array, index: number, address: AddressWords): void {
   words[index] = address.word0;
   words[index + 1] = address.word1;
   words[index + 2] = address.word2;
   words[index + 3] = address.word3;
-}
-
-/** The 16 bytes of an address. */
-export function addressBytes(address: EncodedAddress): Uint8Array {
-  const bytes = new Uint8Array(16);
-  const view = new DataView(bytes.buffer);
-  [address.word0, address.word1, address.word2, address.word3].forEach((word, i) => {
-    view.setUint32(i * 4, word, true);
-  });
-  return bytes;
 }
 
 /** The address with every bit after `length` (of the 128-bit form) cleared. */
@@ -102,6 +103,13 @@ export function endpointKey(address: EncodedAddress, port: number, further = 0):
   return typeof key === "number" ? key + rest * 2 ** 32 : `${rest}/${key}`;
 }
 
+/** {@link endpointKey} of an address that lies in words. */
+export function endpointKeyAt(words: Uint32Array, at: number, port: number): AddressKey {
+  const [word0, word1, word2, word3] = [words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!];
+  const isIPv4 = word0 === 0 && word1 === 0 && word2 === mappedWord;
+  return endpointKey({ family: isIPv4 ? 4 : 6, word0, word1, word2, word3 }, port);
+}
+
 /** A port as it lies on the wire, read as a little-endian number. */
 export function rawPort(port: number): number {
   return ((port & 0xff) << 8) | (port >> 8);
@@ -116,7 +124,7 @@ export function familyName(family: number): IPFamily {
 }
 
 /** The mask of a prefix length in the 128-bit form, as words like those of an address. */
-export function maskWords(length: number): Omit<EncodedAddress, "family"> {
+export function maskWords(length: number): AddressWords {
   const word = (i: number) => {
     const bits = Math.min(32, Math.max(0, length - i * 32));
     const big = bits === 0 ? 0 : (0xffffffff << (32 - bits)) >>> 0;

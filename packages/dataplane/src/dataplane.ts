@@ -35,7 +35,7 @@ import {
 } from "./names.ts";
 import { PrefixTable } from "./prefix-table.ts";
 import type { FrontendSpec, NodeSpec, ServicePortSpec, ServiceTables, TransportProtocol } from "./service-port.ts";
-import { DataplaneServiceTables } from "./service-tables.ts";
+import { DataplaneServiceTables, type ServicePortReplacement } from "./service-tables.ts";
 import { type ConnectionTimeouts, kubeProxyTimeouts } from "./timeouts.ts";
 import { decodeTrace, type TraceStep } from "./trace.ts";
 import { globals, type WebAssemblyMemory, type WebAssemblyModule } from "./web-assembly.ts";
@@ -251,6 +251,12 @@ export interface Dataplane extends ServiceTables {
   /** The module's exports, for companions that drive it directly. */
   readonly exports: Machine["exports"];
 
+  /**
+   * Begins to replace all Service ports while packets go on: prepare a few hundred entries between two batches, then commit, which
+   * takes about a millisecond for 10,000 that all changed. `replaceServicePorts` is this in one go.
+   */
+  stageServicePorts(specs: readonly ServicePortSpec[]): ServicePortReplacement;
+
   /** Adds or replaces a port. With the first port the dataplane becomes a router: before, it only translates. */
   setPort(index: number, port: PortSpec): void;
   /** Removes a port; its routes stay and drop. */
@@ -260,6 +266,16 @@ export interface Dataplane extends ServiceTables {
   removeRoute(prefix: string): void;
   /** Enters a neighbour as if it had answered. */
   learnNeighbor(port: number, address: string, mac: string): void;
+  /**
+   * Answers ARP and neighbour solicitations for an address that is not the node's own, such as a load balancer's: on one port, or
+   * by default on every port that is no pod's. Announcing it again changes the port. Telling the link at once (gratuitous ARP) is
+   * the caller's.
+   *
+   * @throws DataplaneError `INVALID_ROUTE` when it is no address or the port cannot exist, `MAP_FULL`
+   */
+  announceAddress(address: string, port?: number): void;
+  /** Answers no more. Unknown addresses are ignored. */
+  withdrawAddress(address: string): void;
 
   counters(): DataplaneCounters;
   /** Events since the last call. */
@@ -464,6 +480,23 @@ class WebAssemblyDataplane implements Dataplane {
   }
   learnNeighbor(port: number, address: string, mac: string): void {
     this.#guard(() => this.#forwarding.learnNeighbor(port, address, mac));
+  }
+  announceAddress(address: string, port?: number): void {
+    this.#guard(() => this.#forwarding.announceAddress(address, port));
+  }
+  withdrawAddress(address: string): void {
+    this.#guard(() => this.#forwarding.withdrawAddress(address));
+  }
+  stageServicePorts(specs: readonly ServicePortSpec[]): ServicePortReplacement {
+    const replacement = this.#guard(() => this.#tables.stageServicePorts(specs));
+    return {
+      get remaining() {
+        return replacement.remaining;
+      },
+      prepare: (count) => this.#guard(() => replacement.prepare(count)),
+      commit: () => this.#guard(() => replacement.commit()),
+      discard: () => this.#guard(() => replacement.discard()),
+    };
   }
 
   process(packet: Uint8Array, options: ProcessOptions = {}): ProcessResult {
@@ -740,7 +773,7 @@ class WebAssemblyDataplane implements Dataplane {
     try {
       return call();
     } catch (error) {
-      if (error instanceof DataplaneError) throw error;
+      if (!(error instanceof globals.WebAssembly.RuntimeError)) throw error;
       this.#trap = error;
       throw new DataplaneError("TRAPPED", "the module trapped: this is a bug; create another dataplane", {
         cause: error,

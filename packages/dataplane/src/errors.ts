@@ -3,6 +3,7 @@
  *
  * - `INVALID_SERVICE_PORT`, `INVALID_NODE`, `INVALID_PORT`, `INVALID_ROUTE`, `INVALID_OPTION`: an argument is not acceptable; nothing changed.
  * - `MAP_FULL`: a map has no room for the change; nothing changed. Capacities are fixed at creation.
+ * - `REPLACEMENT_OVER`: a replacement was committed, refused or given up before.
  * - `MEMORY_TOO_SMALL`: a memory that was passed in cannot hold the maps.
  * - `TRAPPED`: the module trapped before; the instance cannot be used any more.
  */
@@ -13,6 +14,7 @@ export type DataplaneErrorCode =
   | "INVALID_ROUTE"
   | "INVALID_OPTION"
   | "MAP_FULL"
+  | "REPLACEMENT_OVER"
   | "MEMORY_TOO_SMALL"
   | "TRAPPED";
 

@@ -187,6 +187,21 @@ export class Forwarding {
     this.#machine.exports.learnNeighbor(port, view.getUint32(0, true), view.getUint16(4, true));
   }
 
+  announceAddress(text: string, port: number | undefined): void {
+    const address = encodeAddress(text);
+    if (address === undefined) throw new DataplaneError("INVALID_ROUTE", `"${text}" is not an IP address`);
+    if (port !== undefined && (!Number.isInteger(port) || port < 0 || port >= this.#machine.layout.capacity.ports)) {
+      throw new DataplaneError("INVALID_ROUTE", `${text}: port ${port} does not exist`);
+    }
+    this.#addresses.requireRoom(1);
+    this.#addresses.announce(address, port);
+  }
+
+  withdrawAddress(text: string): void {
+    const address = encodeAddress(text);
+    if (address !== undefined) this.#addresses.withdraw(address);
+  }
+
   #publish(): void {
     const { view } = this.#machine;
     let host: number = NONE;

@@ -2,16 +2,16 @@ import { type IPFamily, parsePrefix } from "@portolan/net";
 import type { AddressBook } from "./address-book.ts";
 import {
   type AddressKey,
-  addressBytes,
   addressKey,
   decodeAddress,
   type EncodedAddress,
   encodeAddress,
   endpointKey,
+  endpointKeyAt,
   familyNumber,
   foldAddress,
+  mappedWord,
   maskEncoded,
-  maskWords,
   rawPort,
   writeAddress,
 } from "./address-codec.ts";
@@ -19,86 +19,40 @@ import { DataplaneError } from "./errors.ts";
 import {
   ARGUMENTS,
   Backend,
-  BackendFlag,
   CONTROL,
   Control,
+  FrontendChange,
+  FrontendKind,
   Mode,
   NONE,
   PrefixFlag,
   PrefixScope,
   Range,
+  Scheduler,
   ServicePort,
   ServicePortCounters,
-  ServicePortFlag,
-  TICKS_PER_SECOND,
 } from "./generated/layout.ts";
+import { buildMaglev, gcd, maglevSize } from "./maglev.ts";
 import type { Machine } from "./memory.ts";
-import { frontendKindNumbers, protocolNumbers, schedulerNumbers } from "./names.ts";
 import type { PrefixTable } from "./prefix-table.ts";
-import type {
-  BackendSpec,
-  FrontendKind,
-  FrontendSpec,
-  NodeSpec,
-  SchedulerName,
-  ServicePortSpec,
-  ServiceTables,
-} from "./service-port.ts";
+import type { BackendSpec, FrontendSpec, NodeSpec, ServicePortSpec, ServiceTables } from "./service-port.ts";
+import { isSameServicePort } from "./service-port-equality.ts";
+import { FRONTEND_WORDS, ServicePortReader } from "./service-port-reader.ts";
 import { IdPool, SlotPool } from "./slot-pool.ts";
+import { claimFrontend, TableChanges } from "./table-changes.ts";
+import { WordList } from "./word-list.ts";
 
-interface ParsedBackend {
-  readonly key: AddressKey;
-  readonly address: EncodedAddress;
-  readonly port: number;
-  readonly weight: number;
-  readonly local: boolean;
-  readonly spec: BackendSpec;
-}
-
-interface ParsedFrontend {
-  /** Identity over all Service ports. */
-  readonly key: AddressKey;
-  readonly kind: FrontendKind;
-  /** Absent for node ports. */
-  readonly address?: EncodedAddress;
-  readonly port: number;
-  readonly meta: number;
-}
-
-interface ParsedRange {
-  readonly address: EncodedAddress;
-  readonly mask: EncodedAddress;
-}
-
-interface Parsed {
-  readonly spec: ServicePortSpec;
-  readonly family: 4 | 6;
-  readonly protocol: number;
-  readonly scheduler: SchedulerName;
-  readonly affinityTicks: number;
-  readonly frontends: readonly ParsedFrontend[];
-  readonly sets: readonly [cluster: readonly ParsedBackend[], local: readonly ParsedBackend[]];
-  readonly backends: ReadonlyMap<AddressKey, ParsedBackend>;
-  readonly ranges: readonly ParsedRange[];
-  readonly vips: readonly ParsedRange[];
-}
-
-interface SetState {
-  base: number;
-  count: number;
-  /** Members in list order, by key. */
-  members: readonly AddressKey[];
-  lookup: number;
-  lookupSize: number;
-}
-
+/** What the host remembers of a Service port; all else lies in the maps. */
 interface Entry {
   readonly index: number;
-  parsed: Parsed;
-  readonly backends: Map<AddressKey, number>;
-  readonly sets: readonly [SetState, SetState];
-  ranges: number;
-  rangeCount: number;
+  /** As packets see it. */
+  spec: ServicePortSpec;
+  /** Backend slots. */
+  slots: readonly number[];
+  /** False while it is prepared and not yet published. */
+  live: boolean;
+  /** Number of the change that mentioned it last. */
+  mark: number;
 }
 
 /** What a Service port's slot means, for decoding. */
@@ -108,25 +62,53 @@ export interface ServicePortView {
   readonly spec: ServicePortSpec;
 }
 
-/** IPVS's table sizes with their number of bits: primes just below powers of two. */
-const maglevSizes: readonly (readonly [size: number, bits: number])[] = [
-  [4093, 12],
-  [8191, 13],
-  [16381, 14],
-  [32749, 15],
-  [65521, 16],
-  [131071, 17],
-];
+/**
+ * A replacement of all Service ports that is prepared while packets go on by the tables in use. Any other change of the Service tables
+ * in between is taken into account: preparation then starts again.
+ */
+export interface ServicePortReplacement {
+  /** Entries that are still to be prepared. */
+  readonly remaining: number;
+  /**
+   * Prepares up to `count` more; costs about 2 µs each.
+   *
+   * @returns how many remain
+   * @throws DataplaneError `INVALID_SERVICE_PORT`, `MAP_FULL`; the replacement is then over and nothing has changed
+   */
+  prepare(count: number): number;
+  /** Prepares what remains and publishes everything at once. Throws as {@link prepare} does, and `REPLACEMENT_OVER` afterwards. */
+  commit(): void;
+  /** Gives up. */
+  discard(): void;
+}
 
 const loopbackPrefix = "127.";
 
-function gcd(a: number, b: number): number {
-  return b === 0 ? a : gcd(b, a % b);
+/** One change of the tables while it is prepared. */
+class Change {
+  readonly list = new TableChanges();
+  readonly added: Entry[] = [];
+  /** Entries that stay, with what they become. */
+  readonly kept: Entry[] = [];
+  readonly keptSpecs: ServicePortSpec[] = [];
+  readonly keptSlots: (readonly number[])[] = [];
+  readonly removed: Entry[] = [];
+  readonly takenBackends = new WordList();
+  readonly releasedBackends = new WordList();
+  /** Slices of the pools: three numbers each, pool, base and count. */
+  readonly taken = new WordList();
+  readonly freed = new WordList();
+
+  clear(): void {
+    for (const list of [this.list, this.takenBackends, this.releasedBackends, this.taken, this.freed]) list.clear();
+    for (const list of [this.added, this.kept, this.keptSpecs, this.keptSlots, this.removed]) list.length = 0;
+  }
 }
 
 /**
- * The control plane's side of the Service maps: takes specifications, checks them whole, and then changes only what differs. Nothing
- * is written before everything is known to fit, so that a refused change leaves the tables as they were.
+ * The control plane's side of the Service maps: takes specifications, checks them whole, and changes only what differs. New entries,
+ * backends and sets are prepared in slots that nothing refers to; what packets can see changes in one go between two batches, after
+ * everything is known to be right and to fit. So a refused change leaves the tables as they were.
  */
 export class DataplaneServiceTables implements ServiceTables {
   readonly #machine: Machine;
@@ -136,12 +118,18 @@ export class DataplaneServiceTables implements ServiceTables {
   readonly #byIndex: (Entry | undefined)[] = [];
   readonly #servicePortIds: IdPool;
   readonly #backendIds: IdPool;
-  readonly #backendOwners: (BackendSpec | undefined)[] = [];
-  readonly #sets: SlotPool;
-  readonly #lookup: SlotPool;
-  readonly #ranges: SlotPool;
-  /** Who claims a frontend; the first one has it. */
-  readonly #claims = new Map<AddressKey, { readonly entry: Entry; readonly frontend: ParsedFrontend }[]>();
+  readonly #pools: readonly [sets: SlotPool, lookup: SlotPool, ranges: SlotPool];
+  readonly #reader = new ServicePortReader();
+  /** Reads the frontends that an entry has so far. */
+  readonly #before = new ServicePortReader();
+  readonly #change = new Change();
+  /** Who else claims a frontend that another entry has; the first one inherits it. */
+  readonly #waiting = new Map<string, Uint32Array[]>();
+  #replacement: Replacement | undefined;
+  #marks = 0;
+  /** Frontends of all entries, those that wait included. */
+  #frontends = 0;
+  #live = 0;
   #node: NodeSpec = { addresses: [], clusterCIDRs: [] };
   #nodeAddresses: EncodedAddress[] = [];
   #nodePortAddresses: EncodedAddress[] = [];
@@ -154,9 +142,11 @@ export class DataplaneServiceTables implements ServiceTables {
     this.#prefixes = prefixes;
     this.#servicePortIds = new IdPool(capacity.servicePorts);
     this.#backendIds = new IdPool(capacity.backends);
-    this.#sets = new SlotPool(capacity.backends * 4);
-    this.#lookup = new SlotPool(capacity.maglevSlots);
-    this.#ranges = new SlotPool(capacity.sourceRanges);
+    this.#pools = [
+      new SlotPool(capacity.backends * 4),
+      new SlotPool(capacity.maglevSlots),
+      new SlotPool(capacity.sourceRanges),
+    ];
   }
 
   get node(): NodeSpec {
@@ -164,35 +154,49 @@ export class DataplaneServiceTables implements ServiceTables {
   }
 
   get size(): { readonly servicePorts: number; readonly backends: number; readonly frontends: number } {
+    let waiting = 0;
+    for (const list of this.#waiting.values()) waiting += list.length;
     return {
-      servicePorts: this.#entries.size,
-      backends: this.#machine.layout.capacity.backends - this.#backendIds.available,
-      frontends: this.#claims.size,
+      servicePorts: this.#live,
+      backends: this.#machine.layout.capacity.backends - this.#backendIds.available - this.#change.takenBackends.length,
+      frontends: this.#frontends - waiting,
     };
   }
 
   /** Entry of a slot, as it is now. */
   servicePortAt(index: number): ServicePortView | undefined {
     const entry = this.#byIndex[index];
-    return entry && { id: entry.parsed.spec.id, index, spec: entry.parsed.spec };
+    return entry?.live === true ? { id: entry.spec.id, index, spec: entry.spec } : undefined;
   }
 
   *servicePorts(): IterableIterator<ServicePortView> {
-    for (const entry of this.#entries.values()) {
-      yield { id: entry.parsed.spec.id, index: entry.index, spec: entry.parsed.spec };
-    }
+    for (const { live, index, spec } of this.#entries.values()) if (live) yield { id: spec.id, index, spec };
   }
 
-  /** Specification of a backend slot, as it was given. */
+  /** Specification of a backend slot, as it was given; `undefined` after its release. */
   backendAt(slot: number): BackendSpec | undefined {
-    return this.#backendOwners[slot];
+    if (slot >= this.#machine.layout.capacity.backends) return undefined;
+    const { view } = this.#machine;
+    const at = this.#backendAddress(slot);
+    if (view.getUint16(at + Backend.flags, true) === 0) return undefined;
+    const entry = this.#byIndex[view.getUint32(at + Backend.servicePort, true)];
+    if (entry?.live !== true) return undefined;
+    const key = this.#backendKey(slot);
+    for (const list of [entry.spec.cluster, entry.spec.local]) {
+      for (const spec of list) if (endpointKey(encodeAddress(spec.address)!, spec.port) === key) return spec;
+    }
+    return undefined;
   }
 
   /** Slots of a Service port's backends. */
   backendSlots(id: string): readonly { readonly slot: number; readonly spec: BackendSpec }[] {
     const entry = this.#entries.get(id);
-    if (entry === undefined) return [];
-    return [...entry.backends.values()].map((slot) => ({ slot, spec: this.#backendOwners[slot]! }));
+    if (entry?.live !== true) return [];
+    const specs = new Map<AddressKey, BackendSpec>();
+    for (const list of [entry.spec.local, entry.spec.cluster]) {
+      for (const spec of list) specs.set(endpointKey(encodeAddress(spec.address)!, spec.port), spec);
+    }
+    return entry.slots.map((slot) => ({ slot, spec: specs.get(this.#backendKey(slot))! }));
   }
 
   configureNode(node: NodeSpec): void {
@@ -274,37 +278,411 @@ export class DataplaneServiceTables implements ServiceTables {
   }
 
   setServicePort(spec: ServicePortSpec): void {
-    this.#apply(this.#parse(spec));
+    this.#interrupt();
+    this.#transact(() => this.#stage(spec));
   }
 
   removeServicePort(id: string): void {
     const entry = this.#entries.get(id);
-    if (entry !== undefined) this.#remove(entry);
+    if (entry === undefined || !entry.live) return;
+    this.#interrupt();
+    this.#transact(() => this.#stageRemoval(entry));
   }
 
   replaceServicePorts(specs: readonly ServicePortSpec[]): void {
-    const parsed = new Map<string, Parsed>();
-    for (const spec of specs) {
-      if (parsed.has(spec.id)) throw new DataplaneError("INVALID_SERVICE_PORT", `${spec.id}: the id is given twice`);
-      parsed.set(spec.id, this.#parse(spec));
-    }
-    const { capacity } = this.#machine.layout;
-    const total = (count: (one: Parsed) => number) => [...parsed.values()].reduce((sum, one) => sum + count(one), 0);
-    const require = (name: string, needed: number, room: number) => {
-      if (needed > room)
-        throw new DataplaneError("MAP_FULL", `${needed} ${name} do not fit: capacity.${name} is ${room}`);
-    };
-    require("servicePorts", parsed.size, capacity.servicePorts);
-    require("backends", total((one) => one.backends.size), capacity.backends);
-    require("frontends", total((one) => one.frontends.length), capacity.frontends);
-    const before = [...this.#entries.values()].map((entry) => entry.parsed);
+    this.stageServicePorts(specs).commit();
+  }
+
+  /** Begins a replacement; one that is under way is given up. */
+  stageServicePorts(specs: readonly ServicePortSpec[]): ServicePortReplacement {
+    this.#replacement?.discard();
+    const replacement = new Replacement(specs, {
+      begin: () => {
+        this.#marks++;
+      },
+      stage: (spec) => {
+        if (this.#entries.get(spec.id)?.mark === this.#marks) {
+          throw new DataplaneError("INVALID_SERVICE_PORT", `${spec.id}: the id is given twice`);
+        }
+        this.#stage(spec);
+      },
+      finish: () => {
+        for (const entry of this.#entries.values()) if (entry.mark !== this.#marks) this.#stageRemoval(entry);
+        this.#requireRoom();
+        this.#publish();
+      },
+      oneByOne: () => this.#replaceOneByOne(specs),
+      abandon: () => this.#abandon(),
+      over: () => {
+        this.#replacement = undefined;
+      },
+    });
+    this.#replacement = replacement;
+    return replacement;
+  }
+
+  /** For tables that cannot hold the old and the new side by side: what goes is removed first, and put back should the rest not fit. */
+  #replaceOneByOne(specs: readonly ServicePortSpec[]): void {
+    const before = [...this.servicePorts()].map((entry) => entry.spec);
     try {
-      for (const entry of [...this.#entries.values()]) if (!parsed.has(entry.parsed.spec.id)) this.#remove(entry);
-      for (const one of parsed.values()) this.#apply(one);
+      const ids = new Set(specs.map((spec) => spec.id));
+      this.#transact(() => {
+        for (const entry of this.#entries.values()) if (!ids.has(entry.spec.id)) this.#stageRemoval(entry);
+      });
+      for (const spec of specs) this.#transact(() => this.#stage(spec));
     } catch (error) {
-      for (const entry of [...this.#entries.values()]) this.#remove(entry);
-      for (const one of before) this.#apply(one);
+      this.#transact(() => {
+        for (const entry of this.#entries.values()) this.#stageRemoval(entry);
+      });
+      for (const pool of this.#pools) pool.reset();
+      for (const spec of before) this.#transact(() => this.#stage(spec));
       throw error;
+    }
+  }
+
+  /** Another change comes in between: a replacement that is under way starts again. */
+  #interrupt(): void {
+    this.#replacement?.restart();
+  }
+
+  #transact(stage: () => void): void {
+    this.#marks++;
+    try {
+      stage();
+      this.#requireRoom();
+    } catch (error) {
+      this.#abandon();
+      throw error;
+    }
+    this.#publish();
+  }
+
+  /** Prepares an entry: nothing that a packet can see is changed. */
+  #stage(spec: ServicePortSpec): void {
+    const known = this.#entries.get(spec.id);
+    const change = this.#change;
+    if (known !== undefined && isSameServicePort(known.spec, spec)) {
+      known.mark = this.#marks;
+      change.kept.push(known);
+      change.keptSpecs.push(spec);
+      change.keptSlots.push(known.slots);
+      return;
+    }
+    const reader = this.#reader;
+    reader.read(spec);
+    const { u32 } = this.#machine;
+    const entry = known ?? this.#addEntry(spec);
+    entry.mark = this.#marks;
+    const slots = this.#stageBackends(entry, reader);
+    const record = entry === known ? change.list.replaceServicePort(entry.index) : undefined;
+    const words = record === undefined ? u32 : change.list.words;
+    const at = record ?? this.#servicePortAddress(entry.index) >> 2;
+    if (record === undefined) {
+      // Generation, protocol and scheduler share a word; the generation stays that of the slot.
+      const generation = words[at + ServicePort.generation / 4]! & 0xffff;
+      words.fill(0, at, at + ServicePort.SIZE / 4);
+      words[at + ServicePort.generation / 4] = generation;
+      const counters =
+        (this.#machine.layout.regions.servicePortCounters.address + entry.index * ServicePortCounters.SIZE) >> 2;
+      u32.fill(0, counters, counters + ServicePortCounters.SIZE / 4);
+    } else words.fill(0, at, at + ServicePort.SIZE / 4);
+    words[at + ServicePort.flags / 4] = reader.flags;
+    words[at + ServicePort.generation / 4]! += ((reader.protocol << 16) | (reader.scheduler << 24)) >>> 0;
+    words[at + ServicePort.affinityTicks / 4] = reader.affinityTicks;
+    words[at + ServicePort.family / 4] = reader.family;
+    this.#stageRanges(reader, words, at);
+    this.#stageSet(reader, slots, 0, words, at + ServicePort.clusterBase / 4);
+    this.#stageSet(reader, slots, 1, words, at + ServicePort.localBase / 4);
+    if (entry === known) {
+      change.kept.push(entry);
+      change.keptSpecs.push(spec);
+      change.keptSlots.push(slots);
+      this.#freeSlices(entry);
+    } else entry.slots = slots;
+    this.#stageFrontends(entry, entry === known, reader);
+  }
+
+  #addEntry(spec: ServicePortSpec): Entry {
+    if (this.#servicePortIds.available === 0) this.#full(spec.id, "servicePorts");
+    const entry: Entry = { index: this.#servicePortIds.take(), spec, slots: [], live: false, mark: 0 };
+    this.#change.added.push(entry);
+    this.#entries.set(spec.id, entry);
+    this.#byIndex[entry.index] = entry;
+    return entry;
+  }
+
+  #full(id: string, name: "servicePorts" | "backends" | "frontends" | "maglevSlots" | "sourceRanges"): never {
+    throw new DataplaneError("MAP_FULL", `${id}: no room: capacity.${name} is ${this.#machine.layout.capacity[name]}`);
+  }
+
+  /** Slots of the backends that were read, in their order: those that the entry has, and new ones. */
+  #stageBackends(entry: Entry, reader: ServicePortReader): number[] {
+    const { list, releasedBackends, takenBackends } = this.#change;
+    const { u32 } = this.#machine;
+    const { addresses, ports, weights, backendFlags, backendCount } = reader;
+    const slots = new Array<number>(backendCount).fill(-1);
+    for (const slot of entry.slots) {
+      const at = this.#backendAddress(slot) >> 2;
+      const position = reader.positionOf(u32, at, portOf(u32[at + Backend.port / 4]!));
+      if (position >= 0) {
+        slots[position] = slot;
+        list.changeBackend(slot, weights[position]!, backendFlags[position]!);
+      } else {
+        list.releaseBackend(slot);
+        releasedBackends.push(slot);
+      }
+    }
+    for (let i = 0; i < backendCount; i++) {
+      if (slots[i]! >= 0) continue;
+      if (this.#backendIds.available === 0) this.#full(entry.spec.id, "backends");
+      const slot = this.#backendIds.take();
+      takenBackends.push(slot);
+      slots[i] = slot;
+      const at = this.#backendAddress(slot) >> 2;
+      const generation = u32[at + Backend.generation / 4]! + 1;
+      u32.fill(0, at, at + Backend.SIZE / 4);
+      u32[at] = addresses[i * 4]!;
+      u32[at + 1] = addresses[i * 4 + 1]!;
+      u32[at + 2] = addresses[i * 4 + 2]!;
+      u32[at + 3] = addresses[i * 4 + 3]!;
+      u32[at + Backend.port / 4] = rawPort(ports[i]!) | (backendFlags[i]! << 16);
+      u32[at + Backend.generation / 4] = generation;
+      u32[at + Backend.weight / 4] = weights[i]!;
+      u32[at + Backend.servicePort / 4] = entry.index;
+    }
+    return slots;
+  }
+
+  #take(pool: 0 | 1 | 2, count: number): number {
+    const base = this.#pools[pool].allocate(count);
+    if (base === undefined) this.#full("Service ports", poolCapacities[pool]);
+    pushSlice(this.#change.taken, pool, base, count);
+    return base;
+  }
+
+  #free({ words, length }: WordList): void {
+    for (let i = 0; i < length; i += 3) this.#pools[words[i] as 0 | 1 | 2].free(words[i + 1]!, words[i + 2]!);
+  }
+
+  #stageRanges(reader: ServicePortReader, words: Uint32Array, at: number): void {
+    const { ranges, vips } = reader;
+    if (ranges.length === 0) return;
+    const { u32, layout } = this.#machine;
+    const base = this.#take(2, ranges.length + vips.length);
+    [...ranges, ...vips].forEach(({ address, mask }, i) => {
+      const to = (layout.regions.ranges.address + (base + i) * Range.SIZE) >> 2;
+      writeAddress(u32, to, address);
+      writeAddress(u32, to + Range.maskHigh / 4, mask);
+    });
+    words[at + ServicePort.rangesBase / 4] = base;
+    words[at + ServicePort.rangesCount / 4] = ranges.length;
+    words[at + ServicePort.vipsBase / 4] = base + ranges.length;
+    words[at + ServicePort.vipsCount / 4] = vips.length;
+  }
+
+  #stageSet(reader: ServicePortReader, slots: readonly number[], which: 0 | 1, words: Uint32Array, at: number): void {
+    const members = reader.sets[which];
+    const count = reader.setCounts[which];
+    const field = (name: "Count" | "Lookup" | "LookupSize" | "Cursor" | "Weight" | "Divisor" | "Maximum") =>
+      at + (ServicePort[`cluster${name}`] - ServicePort.clusterBase) / 4;
+    words[field("Cursor")] = NONE;
+    if (count === 0) return;
+    const { u32, layout } = this.#machine;
+    const base = this.#take(0, count);
+    const to = (layout.regions.sets.address >> 2) + base;
+    let divisor = 0;
+    let maximum = 0;
+    for (let i = 0; i < count; i++) {
+      const member = members[i]!;
+      u32[to + i] = slots[member]!;
+      const weight = reader.weights[member]!;
+      if (weight === 0) continue;
+      divisor = gcd(divisor, weight);
+      if (weight > maximum) maximum = weight;
+    }
+    if (maximum > 0) maximum -= divisor - 1;
+    words[at] = base;
+    words[field("Count")] = count;
+    words[field("Weight")] = maximum;
+    words[field("Divisor")] = divisor;
+    words[field("Maximum")] = maximum;
+    if (reader.scheduler !== Scheduler.MH) return;
+    const [size] = maglevSize(count);
+    const lookup = this.#take(1, size);
+    const { addresses, family, ports, weights } = reader;
+    buildMaglev(
+      this.#machine,
+      members.slice(0, count).map((i) => {
+        const [word0, word1, word2, word3] = addresses.subarray(i * 4, i * 4 + 4) as unknown as MaglevWords;
+        return {
+          slot: slots[i]!,
+          words: [word0, word1, word2, word3],
+          folded: foldAddress({ family, word0, word1, word2, word3 }),
+          port: ports[i]!,
+          weight: weights[i]!,
+        };
+      }),
+      lookup,
+    );
+    words[field("Lookup")] = lookup;
+    words[field("LookupSize")] = size;
+  }
+
+  #stageFrontends(entry: Entry, hasBefore: boolean, reader: ServicePortReader): void {
+    const { list } = this.#change;
+    const before = this.#before;
+    before.frontendCount = 0;
+    if (hasBefore) {
+      before.readFrontends(entry.spec);
+      for (let i = 0; i < before.frontendCount; i++) {
+        const from = i * FRONTEND_WORDS;
+        const at = reader.frontendAt(before.frontends, from, reader.frontendCount) * FRONTEND_WORDS;
+        if (at < 0 || reader.frontends[at + 5] !== before.frontends[from + 5])
+          list.dropFrontend(before.frontends, from, entry.index);
+      }
+    }
+    for (let i = 0; i < reader.frontendCount; i++) {
+      const from = i * FRONTEND_WORDS;
+      const at = before.frontendAt(reader.frontends, from, before.frontendCount) * FRONTEND_WORDS;
+      if (at < 0 || before.frontends[at + 5] !== reader.frontends[from + 5])
+        list.claimFrontend(reader.frontends, from, entry.index);
+    }
+  }
+
+  #stageRemoval(entry: Entry): void {
+    const { list, releasedBackends, removed } = this.#change;
+    const before = this.#before;
+    before.readFrontends(entry.spec);
+    for (let i = 0; i < before.frontendCount; i++) list.dropFrontend(before.frontends, i * FRONTEND_WORDS, entry.index);
+    for (const slot of entry.slots) {
+      list.releaseBackend(slot);
+      releasedBackends.push(slot);
+    }
+    this.#freeSlices(entry);
+    list.removeServicePort(entry.index);
+    removed.push(entry);
+  }
+
+  /** Slices of the pools that a published entry has: free once the change is published. */
+  #freeSlices(entry: Entry): void {
+    const { u32 } = this.#machine;
+    const { freed } = this.#change;
+    const at = this.#servicePortAddress(entry.index) >> 2;
+    const free = (pool: 0 | 1 | 2, base: number, count: number): void => {
+      if (count > 0) pushSlice(freed, pool, base, count);
+    };
+    const field = (offset: number): number => u32[at + offset / 4]!;
+    free(0, field(ServicePort.clusterBase), field(ServicePort.clusterCount));
+    free(0, field(ServicePort.localBase), field(ServicePort.localCount));
+    free(1, field(ServicePort.clusterLookup), field(ServicePort.clusterLookupSize));
+    free(1, field(ServicePort.localLookup), field(ServicePort.localLookupSize));
+    free(2, field(ServicePort.rangesBase), field(ServicePort.rangesCount) + field(ServicePort.vipsCount));
+  }
+
+  /** Throws `MAP_FULL` unless what the change claims fits into the tables of frontends and addresses. */
+  #requireRoom(): void {
+    const { list } = this.#change;
+    const { capacity } = this.#machine.layout;
+    if (this.#frontends + list.frontends > capacity.frontends) this.#full("Service ports", "frontends");
+    const claimed = list.claims.length / (FrontendChange.SIZE / 4);
+    if (this.#addresses.count + claimed <= capacity.addresses) return;
+    // That may be more than there are addresses: several frontends share one, and some are given up.
+    const { exports, u32 } = this.#machine;
+    const changes = new Map<string, { words: Uint32Array; by: number }>();
+    const count = (words: Uint32Array, by: number): void => {
+      for (let at = 0; at < words.length; at += FrontendChange.SIZE / 4) {
+        if (words[at + 6] === FrontendKind.NODE_PORT) continue;
+        const address = words.subarray(at, at + 5);
+        const key = `${address[0]}:${address[1]}:${address[2]}:${address[3]}`;
+        const known = changes.get(key);
+        if (known === undefined) changes.set(key, { words: address, by });
+        else known.by += by;
+      }
+    };
+    count(list.claims, 1);
+    count(list.drops, -1);
+    let more = 0;
+    for (const { words, by } of changes.values()) {
+      u32.set(words.subarray(0, 4), ARGUMENTS >> 2);
+      const family = words[4]! >>> 24;
+      const present = exports.hasAddress(family) !== 0;
+      if (!present && by > 0) more++;
+      else if (present && exports.addressFrontends(family) + by <= 0) more--;
+    }
+    if (more > 0) this.#addresses.requireRoom(more);
+  }
+
+  /** Gives back what a change took. */
+  #abandon(): void {
+    const change = this.#change;
+    const { words, length } = change.takenBackends;
+    for (let i = 0; i < length; i++) {
+      const slot = words[i]!;
+      this.#machine.view.setUint16(this.#backendAddress(slot) + Backend.flags, 0, true);
+      this.#backendIds.give(slot);
+    }
+    this.#free(change.taken);
+    for (const entry of change.added) {
+      this.#entries.delete(entry.spec.id);
+      this.#byIndex[entry.index] = undefined;
+      this.#servicePortIds.give(entry.index);
+    }
+    change.clear();
+  }
+
+  #publish(): void {
+    const change = this.#change;
+    this.#frontends += change.list.frontends;
+    change.list.publish(
+      this.#machine,
+      (refused) => this.#inherit(refused),
+      (frontend) => {
+        const key = frontendKey(frontend);
+        const waiting = this.#waiting.get(key);
+        if (waiting === undefined) this.#waiting.set(key, [frontend]);
+        else waiting.push(frontend);
+      },
+    );
+    for (const entry of change.removed) {
+      this.#entries.delete(entry.spec.id);
+      this.#byIndex[entry.index] = undefined;
+      this.#servicePortIds.give(entry.index);
+    }
+    for (const entry of change.added) entry.live = true;
+    for (let i = 0; i < change.kept.length; i++) {
+      const entry = change.kept[i]!;
+      entry.spec = change.keptSpecs[i]!;
+      entry.slots = change.keptSlots[i]!;
+    }
+    this.#live += change.added.length - change.removed.length;
+    const { words, length } = change.releasedBackends;
+    for (let i = 0; i < length; i++) this.#backendIds.give(words[i]!);
+    this.#free(change.freed);
+    change.clear();
+  }
+
+  /** After frontends were given up: who waited for one gets it, and who waited and gave up waits no longer. */
+  #inherit(refused: ReadonlySet<number>): void {
+    if (this.#waiting.size === 0) return;
+    const { drops } = this.#change.list;
+    const words = FrontendChange.SIZE / 4;
+    const left: string[] = [];
+    for (let i = 0; i * words < drops.length; i++) {
+      const frontend = drops.subarray(i * words, (i + 1) * words);
+      const key = frontendKey(frontend);
+      const waiting = this.#waiting.get(key);
+      if (waiting === undefined) continue;
+      if (refused.has(i)) {
+        const position = waiting.findIndex((other) => other[5] === frontend[5]);
+        if (position >= 0) waiting.splice(position, 1);
+        if (waiting.length === 0) this.#waiting.delete(key);
+      } else left.push(key);
+    }
+    for (const key of left) {
+      const waiting = this.#waiting.get(key);
+      const heir = waiting?.shift();
+      if (heir !== undefined) claimFrontend(this.#machine, heir);
+      if (waiting?.length === 0) this.#waiting.delete(key);
     }
   }
 
@@ -340,411 +718,6 @@ export class DataplaneServiceTables implements ServiceTables {
     }
   }
 
-  #parse(spec: ServicePortSpec): Parsed {
-    const invalid = (message: string): never => {
-      throw new DataplaneError("INVALID_SERVICE_PORT", `${spec.id}: ${message}`);
-    };
-    const family = familyNumber(spec.family);
-    const protocol = protocolNumbers[spec.protocol] ?? invalid(`unknown protocol "${spec.protocol}"`);
-    const scheduler = spec.scheduler ?? "random";
-    if (schedulerNumbers[scheduler] === undefined) invalid(`unknown scheduler "${scheduler}"`);
-    const port = (number: number, what: string): number =>
-      Number.isInteger(number) && number >= 1 && number <= 65535 ? number : invalid(`${what}: ${number} is not a port`);
-    const address = (text: string, what: string): EncodedAddress => {
-      const encoded = encodeAddress(text) ?? invalid(`${what}: "${text}" is not an IP address`);
-      return encoded.family === family ? encoded : invalid(`${what}: ${text} is not of family ${spec.family}`);
-    };
-    const meta = protocol | (family << 8);
-    const protocolIndex = protocol === 6 ? 1 : protocol === 17 ? 2 : 3;
-    const seen = new Set<AddressKey>();
-    const frontends: ParsedFrontend[] = [];
-    for (const frontend of spec.frontends) {
-      const what = `frontend ${frontend.kind}`;
-      if (frontendKindNumbers[frontend.kind] === undefined) invalid(`unknown kind of frontend "${frontend.kind}"`);
-      port(frontend.port, what);
-      let one: ParsedFrontend;
-      if (frontend.kind === "NodePort") {
-        one = { key: 2 ** 52 + meta * 65_536 + frontend.port, kind: frontend.kind, port: frontend.port, meta };
-      } else {
-        const encoded = address(frontend.address ?? invalid(`${what} has no address`), what);
-        const key = endpointKey(encoded, frontend.port, protocolIndex);
-        one = { key, kind: frontend.kind, address: encoded, port: frontend.port, meta };
-      }
-      if (seen.has(one.key)) continue;
-      seen.add(one.key);
-      frontends.push(one);
-    }
-    const backends = new Map<AddressKey, ParsedBackend>();
-    const set = (specs: readonly BackendSpec[]): ParsedBackend[] => {
-      const members = new Map<AddressKey, ParsedBackend>();
-      for (const backend of specs) {
-        const encoded = address(backend.address, "backend");
-        port(backend.port, `backend ${backend.address}`);
-        const weight = backend.weight ?? 1;
-        if (!Number.isInteger(weight) || weight < 0 || weight > 65535)
-          invalid(`backend ${backend.address}: weight ${weight} is not in 0–65535`);
-        const key = endpointKey(encoded, backend.port);
-        if (members.has(key)) continue;
-        const known = backends.get(key);
-        const one = known ?? {
-          key,
-          address: encoded,
-          port: backend.port,
-          weight,
-          local: backend.local ?? false,
-          spec: backend,
-        };
-        if (known === undefined) backends.set(key, one);
-        members.set(key, one);
-      }
-      return [...members.values()];
-    };
-    const sets = [set(spec.cluster), set(spec.local)] as const;
-    const affinity = spec.affinitySeconds ?? 0;
-    if (!Number.isInteger(affinity) || affinity < 0 || affinity > 86400)
-      invalid(`affinitySeconds ${affinity} is not in 0–86400`);
-    const ranges: ParsedRange[] = [];
-    for (const text of spec.sourceRanges ?? []) {
-      const prefix = parsePrefix(text.trim()) ?? invalid(`source range "${text}" is not a CIDR`);
-      if (prefix.address.family !== spec.family) continue;
-      const length = family === 4 ? prefix.length + 96 : prefix.length;
-      const encoded = encodeAddress(text.trim().slice(0, text.trim().lastIndexOf("/")))!;
-      ranges.push({ address: maskEncoded(encoded, length), mask: { family, ...maskWords(length) } });
-    }
-    const all = { family, ...maskWords(128) };
-    const vips =
-      ranges.length === 0
-        ? []
-        : frontends
-            .filter((frontend) => frontend.kind === "LoadBalancer")
-            .map((frontend) => ({ address: frontend.address!, mask: all }));
-    return {
-      spec,
-      family,
-      protocol,
-      scheduler,
-      affinityTicks: affinity * TICKS_PER_SECOND,
-      frontends,
-      sets,
-      backends,
-      ranges,
-      vips,
-    };
-  }
-
-  #apply(parsed: Parsed): void {
-    const old = this.#entries.get(parsed.spec.id);
-    const plan = this.#reserve(parsed, old);
-    const entry: Entry = old ?? {
-      index: this.#servicePortIds.take(),
-      parsed,
-      backends: new Map(),
-      sets: [
-        { base: 0, count: 0, members: [], lookup: 0, lookupSize: 0 },
-        { base: 0, count: 0, members: [], lookup: 0, lookupSize: 0 },
-      ],
-      ranges: 0,
-      rangeCount: 0,
-    };
-    const { view, u8, u32 } = this.#machine;
-    const at = this.#servicePortAddress(entry.index);
-    if (old === undefined) {
-      this.#entries.set(parsed.spec.id, entry);
-      this.#byIndex[entry.index] = entry;
-      const generation = view.getUint16(at + ServicePort.generation, true);
-      u8.fill(0, at, at + ServicePort.SIZE);
-      view.setUint16(at + ServicePort.generation, (generation + 1) & 0xffff, true);
-      view.setUint32(at + ServicePort.clusterCursor, NONE, true);
-      view.setUint32(at + ServicePort.localCursor, NONE, true);
-      const counters =
-        this.#machine.layout.regions.servicePortCounters.address + entry.index * ServicePortCounters.SIZE;
-      u8.fill(0, counters, counters + ServicePortCounters.SIZE);
-    }
-
-    // Backends before the sets that list them, sets before the frontends that lead to them; removal the other way round.
-    for (const backend of parsed.backends.values()) {
-      let slot = entry.backends.get(backend.key);
-      if (slot === undefined) {
-        slot = this.#backendIds.take();
-        entry.backends.set(backend.key, slot);
-        this.#initializeBackend(slot, backend, entry.index);
-      }
-      this.#backendOwners[slot] = backend.spec;
-      const backendAt = this.#backendAddress(slot);
-      view.setUint32(backendAt + Backend.weight, backend.weight, true);
-      const overloaded = view.getUint16(backendAt + Backend.flags, true) & BackendFlag.OVERLOADED;
-      view.setUint16(
-        backendAt + Backend.flags,
-        BackendFlag.IN_USE | overloaded | (backend.local ? BackendFlag.LOCAL : 0),
-        true,
-      );
-    }
-    parsed.sets.forEach((members, which) => {
-      this.#writeSet(entry, parsed, which as 0 | 1, members, plan);
-    });
-    const rangesAt = this.#machine.layout.regions.ranges.address;
-    [...parsed.ranges, ...parsed.vips].forEach((range, i) => {
-      const to = rangesAt + (plan.ranges + i) * Range.SIZE;
-      writeAddress(u32, to >> 2, range.address);
-      writeAddress(u32, (to + Range.maskHigh) >> 2, range.mask);
-    });
-    this.#ranges.free(entry.ranges, entry.rangeCount);
-    entry.ranges = plan.ranges;
-    entry.rangeCount = parsed.ranges.length + parsed.vips.length;
-
-    const put = (field: keyof typeof ServicePort, value: number) =>
-      view.setUint32(at + ServicePort[field], value, true);
-    view.setUint8(at + ServicePort.protocol, parsed.protocol);
-    view.setUint8(at + ServicePort.scheduler, schedulerNumbers[parsed.scheduler]);
-    put("affinityTicks", parsed.affinityTicks);
-    put("family", parsed.family);
-    put("rangesBase", plan.ranges);
-    put("rangesCount", parsed.ranges.length);
-    put("vipsBase", plan.ranges + parsed.ranges.length);
-    put("vipsCount", parsed.vips.length);
-    u32[(at + ServicePort.flags) >> 2] =
-      ServicePortFlag.IN_USE |
-      (parsed.spec.internalTrafficPolicy === "Local" ? ServicePortFlag.INTERNAL_LOCAL : 0) |
-      (parsed.spec.externalTrafficPolicy === "Local" ? ServicePortFlag.EXTERNAL_LOCAL : 0) |
-      (parsed.spec.hasAny ? ServicePortFlag.HAS_ANY : 0) |
-      (parsed.ranges.length > 0 ? ServicePortFlag.SOURCE_RANGES : 0);
-
-    const wanted = new Map(parsed.frontends.map((frontend) => [frontend.key, frontend]));
-    if (old !== undefined) {
-      for (const frontend of old.parsed.frontends) {
-        if (wanted.get(frontend.key)?.kind !== frontend.kind) this.#dropClaim(entry, frontend);
-        else wanted.delete(frontend.key);
-      }
-    }
-    for (const frontend of wanted.values()) this.#claim(entry, frontend);
-    entry.parsed = parsed;
-    for (const [key, slot] of [...entry.backends]) {
-      if (parsed.backends.has(key)) continue;
-      entry.backends.delete(key);
-      this.#releaseBackend(slot);
-    }
-  }
-
-  /** Takes what a change needs from the pools, or throws `MAP_FULL` having changed nothing. */
-  #reserve(
-    parsed: Parsed,
-    old: Entry | undefined,
-  ): { sets: [number, number]; lookups: [number, number]; ranges: number } {
-    const { capacity } = this.#machine.layout;
-    const full = (name: keyof typeof capacity): never => {
-      throw new DataplaneError("MAP_FULL", `${parsed.spec.id}: no room: capacity.${name} is ${capacity[name]}`);
-    };
-    if (old === undefined && this.#servicePortIds.available === 0) full("servicePorts");
-    const newBackends = [...parsed.backends.keys()].filter((key) => !old?.backends.has(key)).length;
-    if (newBackends > this.#backendIds.available) full("backends");
-    const newFrontends = parsed.frontends.filter((frontend) => !this.#claims.has(frontend.key));
-    if (this.#claims.size + newFrontends.length > capacity.frontends) full("frontends");
-    this.#addresses.requireRoom(newFrontends.length);
-    const taken: (() => void)[] = [];
-    const take = (pool: SlotPool, count: number, name: keyof typeof capacity): number => {
-      const base = pool.allocate(count);
-      if (base === undefined) {
-        for (const undo of taken) undo();
-        return full(name);
-      }
-      taken.push(() => pool.free(base, count));
-      return base;
-    };
-    const sizes = parsed.sets.map((members) => this.#listed(parsed, members).length);
-    const sets: [number, number] = [take(this.#sets, sizes[0]!, "backends"), take(this.#sets, sizes[1]!, "backends")];
-    const lookups: [number, number] = [0, 0];
-    if (parsed.scheduler === "mh") {
-      for (const which of [0, 1] as const) {
-        if (sizes[which]! > 0) lookups[which] = take(this.#lookup, this.#maglevSize(sizes[which]!)[0], "maglevSlots");
-      }
-    }
-    const ranges = take(this.#ranges, parsed.ranges.length + parsed.vips.length, "sourceRanges");
-    return { sets, lookups, ranges };
-  }
-
-  #maglevSize(count: number): readonly [size: number, bits: number] {
-    return maglevSizes.find(([size]) => size >= count * 100) ?? maglevSizes.at(-1)!;
-  }
-
-  /** Members of a set as the scheduler sees them: `random` must not draw quiesced ones, the others step over them themselves. */
-  #listed(parsed: Parsed, members: readonly ParsedBackend[]): readonly ParsedBackend[] {
-    return parsed.scheduler === "random" ? members.filter((member) => member.weight > 0) : members;
-  }
-
-  #writeSet(
-    entry: Entry,
-    parsed: Parsed,
-    which: 0 | 1,
-    members: readonly ParsedBackend[],
-    plan: { sets: [number, number]; lookups: [number, number] },
-  ): void {
-    const { view, u32, layout } = this.#machine;
-    const state = entry.sets[which];
-    const listed = this.#listed(parsed, members);
-    const at = this.#servicePortAddress(entry.index) + (which === 0 ? ServicePort.clusterBase : ServicePort.localBase);
-    const field = (name: "Base" | "Count" | "Lookup" | "LookupSize" | "Cursor" | "Weight" | "Divisor" | "Maximum") =>
-      at + ServicePort[`cluster${name}`] - ServicePort.clusterBase;
-
-    const slots = (layout.regions.sets.address >> 2) + plan.sets[which];
-    listed.forEach((member, i) => {
-      u32[slots + i] = entry.backends.get(member.key)!;
-    });
-
-    // The cursor stays on its server; if that one is gone, on its nearest predecessor that is not.
-    const cursor = view.getUint32(field("Cursor"), true);
-    let moved: number = NONE;
-    if (cursor !== NONE && entry.parsed.scheduler === parsed.scheduler) {
-      const positions = new Map(listed.map((member, i) => [member.key, i]));
-      for (let i = Math.min(cursor, state.members.length - 1); i >= 0; i--) {
-        const position = positions.get(state.members[i]!);
-        if (position !== undefined) {
-          moved = position;
-          break;
-        }
-      }
-    }
-    const weights = listed.map((member) => member.weight).filter((weight) => weight > 0);
-    const divisor = weights.reduce(gcd, 0);
-    const maximum = weights.length === 0 ? 0 : Math.max(...weights) - (divisor - 1);
-    let weight = view.getInt32(field("Weight"), true);
-    if (weight > maximum || weight <= 0) weight = maximum;
-    else if (divisor > 1) weight = Math.floor(weight / divisor) * divisor + 1;
-
-    let lookupSize = 0;
-    if (parsed.scheduler === "mh" && listed.length > 0) {
-      lookupSize = this.#buildMaglev(entry, listed, plan.lookups[which]);
-    }
-    const put = (name: Parameters<typeof field>[0], value: number) => view.setUint32(field(name), value, true);
-    put("Base", plan.sets[which]);
-    put("Count", listed.length);
-    put("Cursor", moved);
-    put("Weight", weight);
-    put("Divisor", divisor);
-    put("Maximum", maximum);
-    put("Lookup", plan.lookups[which]);
-    put("LookupSize", lookupSize);
-    this.#sets.free(state.base, state.count);
-    if (state.lookupSize > 0) this.#lookup.free(state.lookup, state.lookupSize);
-    state.base = plan.sets[which];
-    state.count = listed.length;
-    state.members = listed.map((member) => member.key);
-    state.lookup = plan.lookups[which];
-    state.lookupSize = lookupSize;
-  }
-
-  #buildMaglev(entry: Entry, members: readonly ParsedBackend[], base: number): number {
-    const { u32, exports, layout } = this.#machine;
-    const [size, bits] = this.#maglevSize(members.length);
-    // Every node must compute the same table, whatever the order in which it heard of the endpoints.
-    const bytes = new Map(members.map((member) => [member, addressBytes(member.address)]));
-    const sorted = [...members].sort((a, b) => {
-      const [x, y] = [bytes.get(a)!, bytes.get(b)!];
-      for (let i = 0; i < 16; i++) if (x[i] !== y[i]) return x[i]! - y[i]!;
-      return a.port - b.port;
-    });
-    const weights = sorted.map((member) => member.weight);
-    const divisor = Math.max(1, weights.filter((weight) => weight > 0).reduce(gcd, 0));
-    const shift = Math.max(0, 32 - Math.clz32(Math.max(...weights) / divisor) - (bits >> 1));
-    const turnsAt = layout.regions.scratch.address + layout.regions.scratch.length - sorted.length * 4;
-    sorted.forEach((member, i) => {
-      exports.maglevPermutation(i, foldAddress(member.address), member.port, size);
-      const turns = Math.floor(member.weight / divisor) >> shift;
-      u32[(turnsAt >> 2) + i] = member.weight === 0 ? 0 : Math.max(1, turns);
-    });
-    const table = layout.regions.lookup.address + base * 4;
-    exports.maglevFill(table, size, sorted.length, turnsAt);
-    for (let i = 0; i < size; i++) {
-      const index = u32[(table >> 2) + i]!;
-      if (index !== NONE) u32[(table >> 2) + i] = entry.backends.get(sorted[index]!.key)!;
-    }
-    return size;
-  }
-
-  #remove(entry: Entry): void {
-    const { view, u8 } = this.#machine;
-    for (const frontend of entry.parsed.frontends) this.#dropClaim(entry, frontend);
-    for (const state of entry.sets) {
-      this.#sets.free(state.base, state.count);
-      if (state.lookupSize > 0) this.#lookup.free(state.lookup, state.lookupSize);
-    }
-    for (const slot of entry.backends.values()) this.#releaseBackend(slot);
-    this.#ranges.free(entry.ranges, entry.rangeCount);
-    const at = this.#servicePortAddress(entry.index);
-    const generation = view.getUint16(at + ServicePort.generation, true);
-    u8.fill(0, at, at + ServicePort.SIZE);
-    view.setUint16(at + ServicePort.generation, (generation + 1) & 0xffff, true);
-    this.#entries.delete(entry.parsed.spec.id);
-    this.#byIndex[entry.index] = undefined;
-    this.#servicePortIds.give(entry.index);
-  }
-
-  #claim(entry: Entry, frontend: ParsedFrontend): void {
-    const claims = this.#claims.get(frontend.key);
-    if (claims === undefined) {
-      this.#claims.set(frontend.key, [{ entry, frontend }]);
-      this.#writeFrontend(entry, frontend);
-    } else claims.push({ entry, frontend });
-    if (frontend.address !== undefined) {
-      this.#addresses.add(frontend.address, frontend.kind === "ClusterIP" ? "clusterIP" : "service");
-    }
-  }
-
-  #dropClaim(entry: Entry, frontend: ParsedFrontend): void {
-    const claims = this.#claims.get(frontend.key);
-    const position = claims?.findIndex((claim) => claim.entry === entry) ?? -1;
-    if (claims === undefined || position < 0) return;
-    claims.splice(position, 1);
-    const heir = claims[0];
-    if (heir === undefined) {
-      this.#claims.delete(frontend.key);
-      this.#eraseFrontend(frontend);
-    } else if (position === 0) this.#writeFrontend(heir.entry, heir.frontend);
-    if (frontend.address !== undefined) {
-      this.#addresses.remove(frontend.address, frontend.kind === "ClusterIP" ? "clusterIP" : "service");
-    }
-  }
-
-  #writeFrontend(entry: Entry, frontend: ParsedFrontend): void {
-    const { u32, exports } = this.#machine;
-    if (frontend.address === undefined) {
-      exports.setNodePort(rawPort(frontend.port), frontend.meta, entry.index);
-      return;
-    }
-    writeAddress(u32, ARGUMENTS >> 2, frontend.address);
-    exports.setFrontend(frontendKey(frontend), entry.index, frontendKindNumbers[frontend.kind]);
-  }
-
-  #eraseFrontend(frontend: ParsedFrontend): void {
-    const { u32, exports } = this.#machine;
-    if (frontend.address === undefined) {
-      exports.setNodePort(rawPort(frontend.port), frontend.meta, NONE);
-      return;
-    }
-    writeAddress(u32, ARGUMENTS >> 2, frontend.address);
-    exports.removeFrontend(frontendKey(frontend));
-  }
-
-  #initializeBackend(slot: number, backend: ParsedBackend, servicePort: number): void {
-    const { view, u8, u32 } = this.#machine;
-    const at = this.#backendAddress(slot);
-    const generation = view.getUint32(at + Backend.generation, true);
-    u8.fill(0, at, at + Backend.SIZE);
-    writeAddress(u32, at >> 2, backend.address);
-    view.setUint16(at + Backend.port, rawPort(backend.port), true);
-    view.setUint32(at + Backend.generation, generation + 1, true);
-    view.setUint32(at + Backend.servicePort, servicePort, true);
-  }
-
-  #releaseBackend(slot: number): void {
-    const { view } = this.#machine;
-    const at = this.#backendAddress(slot);
-    view.setUint16(at + Backend.flags, 0, true);
-    view.setUint32(at + Backend.weight, 0, true);
-    view.setUint32(at + Backend.generation, view.getUint32(at + Backend.generation, true) + 1, true);
-    this.#backendOwners[slot] = undefined;
-    this.#backendIds.give(slot);
-  }
-
   #servicePortAddress(index: number): number {
     return this.#machine.layout.regions.servicePorts.address + index * ServicePort.SIZE;
   }
@@ -753,20 +726,140 @@ export class DataplaneServiceTables implements ServiceTables {
     return this.#machine.layout.regions.backends.address + slot * Backend.SIZE;
   }
 
+  /** Address and port of a backend slot as a key of maps. */
+  #backendKey(slot: number): AddressKey {
+    const { u32 } = this.#machine;
+    const at = this.#backendAddress(slot) >> 2;
+    return endpointKeyAt(u32, at, portOf(u32[at + Backend.port / 4]!));
+  }
+
   /** Address and port of a backend slot as text, also after its release. */
   backendText(slot: number): { readonly address: string; readonly port: number } {
-    const { u8, view } = this.#machine;
+    const { u8, u32, view } = this.#machine;
     const at = this.#backendAddress(slot);
-    const family =
-      view.getUint32(at, true) === 0 &&
-      view.getUint32(at + 4, true) === 0 &&
-      view.getUint32(at + 8, true) === 0xffff0000
-        ? 4
-        : 6;
-    return { address: decodeAddress(u8, at, family), port: view.getUint16(at + Backend.port, false) };
+    return {
+      address: decodeAddress(
+        u8,
+        at,
+        u32[at >> 2] === 0 && u32[(at >> 2) + 1] === 0 && u32[(at >> 2) + 2] === mappedWord ? 4 : 6,
+      ),
+      port: view.getUint16(at + Backend.port, false),
+    };
   }
 }
 
-function frontendKey(frontend: ParsedFrontend): number {
-  return (rawPort(frontend.port) | ((frontend.meta & 0xff) << 16) | ((frontend.meta >> 8) << 24)) >>> 0;
+type MaglevWords = [number, number, number, number];
+
+function pushSlice(list: WordList, pool: 0 | 1 | 2, base: number, count: number): void {
+  const at = list.extend(3);
+  list.words[at] = pool;
+  list.words[at + 1] = base;
+  list.words[at + 2] = count;
+}
+
+/** Capacities that the pools follow from, for messages. */
+const poolCapacities = ["backends", "maglevSlots", "sourceRanges"] as const;
+
+/** Port in host order, of the word that holds it raw in its lower half. */
+function portOf(word: number): number {
+  return ((word & 0xff) << 8) | ((word >>> 8) & 0xff);
+}
+
+/** Identity of a frontend over all Service ports. */
+function frontendKey(change: Uint32Array): string {
+  const node = change[6] === FrontendKind.NODE_PORT;
+  return `${node ? "node" : ""}${change[4]}/${change[0]}:${change[1]}:${change[2]}:${change[3]}`;
+}
+
+/** What a replacement does to the tables. */
+interface ReplacementSteps {
+  begin(): void;
+  stage(spec: ServicePortSpec): void;
+  finish(): void;
+  oneByOne(): void;
+  abandon(): void;
+  over(): void;
+}
+
+class Replacement implements ServicePortReplacement {
+  readonly #specs: readonly ServicePortSpec[];
+  readonly #steps: ReplacementSteps;
+  #prepared = 0;
+  /** The tables cannot hold old and new side by side. */
+  #isTooTight = false;
+  #isOver = false;
+
+  constructor(specs: readonly ServicePortSpec[], steps: ReplacementSteps) {
+    this.#specs = specs;
+    this.#steps = steps;
+  }
+
+  get remaining(): number {
+    return this.#isOver ? 0 : this.#specs.length - this.#prepared;
+  }
+
+  prepare(count: number): number {
+    this.#requireOpen();
+    if (this.#isTooTight) return 0;
+    if (this.#prepared === 0) this.#steps.begin();
+    const end = Math.min(this.#specs.length, this.#prepared + count);
+    try {
+      for (; this.#prepared < end; this.#prepared++) this.#steps.stage(this.#specs[this.#prepared]!);
+    } catch (error) {
+      this.#steps.abandon();
+      if (!isFull(error)) {
+        this.#end();
+        throw error;
+      }
+      this.#isTooTight = true;
+      this.#prepared = this.#specs.length;
+    }
+    return this.remaining;
+  }
+
+  commit(): void {
+    this.#requireOpen();
+    this.prepare(this.#specs.length);
+    try {
+      if (!this.#isTooTight) {
+        if (this.#specs.length === 0) this.#steps.begin();
+        try {
+          this.#steps.finish();
+          return;
+        } catch (error) {
+          this.#steps.abandon();
+          if (!isFull(error)) throw error;
+        }
+      }
+      this.#steps.oneByOne();
+    } finally {
+      this.#end();
+    }
+  }
+
+  discard(): void {
+    if (this.#isOver) return;
+    this.#steps.abandon();
+    this.#end();
+  }
+
+  restart(): void {
+    this.#steps.abandon();
+    this.#prepared = 0;
+    this.#isTooTight = false;
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#steps.over();
+  }
+
+  #requireOpen(): void {
+    if (this.#isOver)
+      throw new DataplaneError("REPLACEMENT_OVER", "this replacement was committed, refused or given up");
+  }
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof DataplaneError && error.code === "MAP_FULL";
 }

@@ -1,7 +1,9 @@
+import { WordList } from "./word-list.ts";
+
 /** Hands out slices of a fixed array in power-of-two sizes; freed slices are reused by size. */
 export class SlotPool {
   readonly #capacity: number;
-  readonly #free: (number[] | undefined)[] = [];
+  readonly #free: (WordList | undefined)[] = [];
   #next = 0;
 
   constructor(capacity: number) {
@@ -24,20 +26,34 @@ export class SlotPool {
     return base;
   }
 
+  /** Everything is free again. */
+  reset(): void {
+    this.#free.length = 0;
+    this.#next = 0;
+  }
+
   free(base: number, count: number): void {
     if (count === 0) return;
     const size = SlotPool.sizeClass(count);
-    const list = this.#free[size];
-    if (list === undefined) this.#free[size] = [base];
-    else list.push(base);
+    const list = this.#free[size] ?? new WordList();
+    this.#free[size] = list;
+    list.push(base);
   }
 }
 
-/** Hands out ids; a freed id comes back last, so that late references to it meet its new owner as late as possible. */
+/** So many freed ids are held back before the oldest is handed out again. */
+const HELD_BACK = 1024;
+
+/**
+ * Hands out ids. A freed id comes back late, so that references to its last owner have gone by then; but it comes back, so that tables
+ * of a steady size stay within the memory that they touched.
+ */
 export class IdPool {
   readonly #capacity: number;
-  #free: number[] = [];
+  /** A ring: from the head on, as many as are free. */
+  #free: Uint32Array<ArrayBuffer> = new Uint32Array(2 * HELD_BACK);
   #head = 0;
+  #count = 0;
   #next = 0;
 
   constructor(capacity: number) {
@@ -46,20 +62,27 @@ export class IdPool {
 
   /** Ids that can still be taken. */
   get available(): number {
-    return this.#capacity - this.#next + this.#free.length - this.#head;
+    return this.#capacity - this.#next + this.#count;
   }
 
   take(): number {
-    if (this.#next < this.#capacity) return this.#next++;
-    const id = this.#free[this.#head++]!;
-    if (this.#head > 1024 && this.#head * 2 > this.#free.length) {
-      this.#free = this.#free.slice(this.#head);
-      this.#head = 0;
-    }
+    if (this.#count <= HELD_BACK && this.#next < this.#capacity) return this.#next++;
+    const id = this.#free[this.#head]!;
+    this.#head = (this.#head + 1) & (this.#free.length - 1);
+    this.#count--;
     return id;
   }
 
   give(id: number): void {
-    this.#free.push(id);
+    const { length } = this.#free;
+    if (this.#count === length) {
+      // The head goes to the start of the larger ring.
+      const larger = new Uint32Array(length * 2);
+      larger.set(this.#free.subarray(this.#head));
+      larger.set(this.#free.subarray(0, this.#head), length - this.#head);
+      this.#free = larger;
+      this.#head = 0;
+    }
+    this.#free[(this.#head + this.#count++) & (this.#free.length - 1)] = id;
   }
 }

@@ -12,6 +12,8 @@ export interface WebAssemblyMemory {
 }
 
 interface WebAssemblyNamespace {
+  /** What a trap throws. */
+  readonly RuntimeError: new () => Error;
   readonly Module: new (bytes: Uint8Array) => WebAssemblyModule;
   readonly Instance: new (module: WebAssemblyModule, imports: object) => { readonly exports: object };
   readonly Memory: new (descriptor: { initial: number; maximum: number }) => WebAssemblyMemory;

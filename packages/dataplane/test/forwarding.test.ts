@@ -347,7 +347,7 @@ describe("address resolution", () => {
       { now: 1, ingress },
     );
 
-  test("the gateway is answered for on pod links, node and Service addresses on the uplink", () => {
+  test("the gateway is answered for on pod links, the node's addresses on the uplink", () => {
     const gateway = ask("10.244.1.1", 0, peers.pod, pod);
     expect(gateway).toMatchObject({ verdict: "TX", egress: 0 });
     const out = parsed(gateway);
@@ -355,7 +355,45 @@ describe("address resolution", () => {
     expect(out.arp).toMatchObject({ operation: 2, senderMac: macs.pod, targetMac: peers.pod });
     expect([...out.arp!.sender.bytes]).toEqual([10, 244, 1, 1]);
     expect(ask("192.168.50.10", 1, peers.router, "192.168.50.1").verdict).toBe("TX");
-    expect(ask("1.2.3.4", 1, peers.router, "192.168.50.1").verdict).toBe("TX");
+  });
+
+  test("a Service's address is answered for where it is announced, until it is withdrawn", () => {
+    const dataplane = fresh();
+    const question = (target: string, ingress: number) =>
+      dataplane.processFrame(
+        packet()
+          .ethernet({ source: peers.router, destination: "ff:ff:ff:ff:ff:ff" })
+          .arp({ operation: "request", senderMac: peers.router, sender: "192.168.50.1", target })
+          .build(),
+        { now: 1, ingress },
+      );
+    const solicitation = (ingress: number) =>
+      dataplane.processFrame(
+        packet()
+          .ethernet({ source: peers.router, destination: "33:33:ff:00:00:07" })
+          .ipv6({ source: "fd00:50::1", destination: "ff02::1:ff00:7", hopLimit: 255 })
+          .icmp({ type: 135 })
+          .payload(Uint8Array.of(0xfd, 0, 0, 0x50, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 1, 1, 2, 0, 0, 0, 2, 1))
+          .build(),
+        { now: 1, ingress },
+      );
+    expect(question("1.2.3.4", 1).verdict).toBe("DROP");
+    dataplane.announceAddress("1.2.3.4");
+    dataplane.announceAddress("fd00:50::7", 1);
+    expect(parsed(question("1.2.3.4", 1)).arp).toMatchObject({ operation: 2, senderMac: macs.uplink });
+    expect(question("1.2.3.4", 0).verdict).toBe("DROP");
+    expect(parsed(solicitation(1)).source).toBe("fd00:50::7");
+    expect(solicitation(0).verdict).toBe("DROP");
+    dataplane.announceAddress("1.2.3.4", 0);
+    expect([question("1.2.3.4", 0).verdict, question("1.2.3.4", 1).verdict]).toEqual(["TX", "DROP"]);
+    // Withdrawing an address leaves the Service that it belongs to.
+    dataplane.withdrawAddress("1.2.3.4");
+    dataplane.withdrawAddress("fd00:50::7");
+    dataplane.withdrawAddress("203.0.113.7");
+    expect(question("1.2.3.4", 0).verdict).toBe("DROP");
+    expect(solicitation(1).verdict).toBe("DROP");
+    expect(() => dataplane.announceAddress("nowhere")).toThrow("not an IP address");
+    expect(() => dataplane.announceAddress("1.2.3.4", 999)).toThrow("does not exist");
   });
 
   test("nothing else is answered for", () => {

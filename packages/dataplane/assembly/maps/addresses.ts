@@ -12,7 +12,7 @@ export class Addresses {
     while (true) {
       const slot = Tables.addressSlot(i);
       if (slot.family == 0) return 0;
-      if (slot.low == low && slot.high == high && slot.family == family) return changetype<usize>(slot);
+      if (slot.low == low && slot.high == high && <u32>slot.family == family) return changetype<usize>(slot);
       i = (i + 1) & mask;
     }
   }
@@ -55,40 +55,69 @@ export class Addresses {
     return (Prefixes.flagsOf(PrefixScope.NODE, high, low, family) & PrefixFlag.SERVICE_CIDR) != 0;
   }
 
-  /** Sets the flags of an address; no flags and no port remove it. */
-  static set(high: u64, low: u64, family: u32, flags: u32, port: u32): void {
+  /** Slot of an address, entered without flags when it is new. The host keeps the table at most half full. */
+  static ensure(high: u64, low: u64, family: u32): Address {
     const mask = Tables.control.addressMask;
-    const found = Addresses.find(high, low, family);
-    const before: u32 = found == 0 ? 0 : changetype<Address>(found).flags;
-    if (before != flags) Tables.control.routeEpoch++;
-    if (flags == 0 && port == NONE) {
-      if (found == 0) return;
-      let hole = <u32>((found - <usize>Tables.control.addresses) >> 5);
-      let i = hole;
-      while (true) {
-        i = (i + 1) & mask;
-        const slot = Tables.addressSlot(i);
-        if (slot.family == 0) break;
-        const home = <u32>(Hash.address(slot.high, slot.low, 0x5bd1e995) >> 32) & mask;
-        if (((i - home) & mask) >= ((i - hole) & mask)) {
-          memory.copy(changetype<usize>(Tables.addressSlot(hole)), changetype<usize>(slot), 32);
-          hole = i;
-        }
-      }
-      Tables.addressSlot(hole).family = 0;
-      return;
+    let i = <u32>(Hash.address(high, low, 0x5bd1e995) >> 32) & mask;
+    while (true) {
+      const slot = Tables.addressSlot(i);
+      if (slot.family == 0) break;
+      if (slot.low == low && slot.high == high && <u32>slot.family == family) return slot;
+      i = (i + 1) & mask;
     }
-    let at = found;
-    if (at == 0) {
-      let i = <u32>(Hash.address(high, low, 0x5bd1e995) >> 32) & mask;
-      while (Tables.addressSlot(i).family != 0) i = (i + 1) & mask;
-      at = changetype<usize>(Tables.addressSlot(i));
-    }
-    const slot = changetype<Address>(at);
+    const slot = Tables.addressSlot(i);
     slot.high = high;
     slot.low = low;
-    slot.family = family;
-    slot.flags = flags;
+    slot.family = <u16>family;
+    slot.flags = 0;
+    slot.port = NONE;
+    slot.clusterIPs = 0;
+    slot.services = 0;
+    Tables.control.addressCount++;
+    return slot;
+  }
+
+  /** Sets the flags that the host decides, and the port that answers for the address; those of frontends stay. */
+  static set(high: u64, low: u64, family: u32, flags: u32, port: u32): void {
+    const slot = Addresses.ensure(high, low, family);
     slot.port = port;
+    Addresses.settle(slot, <u16>flags);
+  }
+
+  /** Counts frontends of an address: `by` more cluster IPs or more of the other kinds. */
+  static count(high: u64, low: u64, family: u32, isClusterIP: bool, by: i32): void {
+    const slot = Addresses.ensure(high, low, family);
+    if (isClusterIP) slot.clusterIPs += by;
+    else slot.services += by;
+    Addresses.settle(slot, slot.flags);
+  }
+
+  /** Brings the flags of a slot up to date; a slot without any is removed. */
+  static settle(slot: Address, wanted: u16): void {
+    const before = slot.flags;
+    let flags: u32 = <u32>wanted & ~(AddressFlag.CLUSTER_IP | AddressFlag.SERVICE_IP);
+    if (slot.clusterIPs != 0) flags |= AddressFlag.CLUSTER_IP;
+    if (slot.services != 0) flags |= AddressFlag.SERVICE_IP;
+    slot.flags = <u16>flags;
+    if (<u32>before != flags) Tables.control.routeEpoch++;
+    if (flags == 0 && slot.port == NONE) Addresses.remove(slot);
+  }
+
+  static remove(slot: Address): void {
+    const mask = Tables.control.addressMask;
+    let hole = <u32>((changetype<usize>(slot) - <usize>Tables.control.addresses) >> 5);
+    let i = hole;
+    while (true) {
+      i = (i + 1) & mask;
+      const next = Tables.addressSlot(i);
+      if (next.family == 0) break;
+      const home = <u32>(Hash.address(next.high, next.low, 0x5bd1e995) >> 32) & mask;
+      if (((i - home) & mask) >= ((i - hole) & mask)) {
+        memory.copy(changetype<usize>(Tables.addressSlot(hole)), changetype<usize>(next), 32);
+        hole = i;
+      }
+    }
+    Tables.addressSlot(hole).family = 0;
+    Tables.control.addressCount--;
   }
 }

@@ -33,28 +33,30 @@ export class Frontends {
     }
   }
 
-  /** Adds or replaces. The host keeps the table at most half full. */
-  static set(high: u64, low: u64, key: u32, servicePort: u32, kind: u32): void {
+  /** Enters a frontend, unless one has it already: then false. The host keeps the table at most half full. */
+  static claim(high: u64, low: u64, key: u32, servicePort: u32, kind: u32): bool {
     const mask = Tables.control.frontendMask;
     let i = Frontends.home(high, low, key);
     while (true) {
       const slot = Frontends.slot(i);
       const k = slot.portAndMeta;
-      if (k == 0 || (k == key && slot.addressLow == low && slot.addressHigh == high)) {
+      if (k == 0) {
         slot.addressHigh = high;
         slot.addressLow = low;
         slot.portAndMeta = key;
         slot.servicePort = servicePort;
         slot.kind = kind;
-        return;
+        return true;
       }
+      if (k == key && slot.addressLow == low && slot.addressHigh == high) return false;
       i = (i + 1) & mask;
     }
   }
 
-  static remove(high: u64, low: u64, key: u32): void {
+  /** Removes a frontend of that Service port; false when it is another's. */
+  static remove(high: u64, low: u64, key: u32, servicePort: u32): bool {
     const found = Frontends.find(high, low, key);
-    if (found == 0) return;
+    if (found == 0 || changetype<Frontend>(found).servicePort != servicePort) return false;
     const mask = Tables.control.frontendMask;
     let hole = <u32>((found - <usize>Tables.control.frontends) >> 5);
     let i = hole;
@@ -69,6 +71,7 @@ export class Frontends {
       }
     }
     Frontends.slot(hole).portAndMeta = 0;
+    return true;
   }
 
   /** Where the Service port of a node port is held. `port` is raw. */
