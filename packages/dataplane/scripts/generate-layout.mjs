@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { dnsConstants, dnsEnumerations, dnsStructures } from "../assembly/dns/layout.mjs";
 import { constants, enumerations, sizes, structures } from "../assembly/layout.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -59,14 +60,34 @@ export function draw(name, structure) {
   return lines.join("\n");
 }
 
-/** Writes both sides and the drawings. Files that would not change are left alone. */
+/** Writes both sides and the drawings of every module. Files that would not change are left alone. */
 export function generateLayout() {
-  const assembly = ["// Generated from assembly/layout.mjs. Do not edit.", ""];
-  const host = ["// Generated from assembly/layout.mjs. Do not edit.", ""];
+  generate({
+    title: "Layout of the dataplane's memory",
+    source: "assembly/layout.mjs",
+    declared: { constants, enumerations, structures },
+    files: { assembly: "assembly/generated/layout.ts", host: "src/generated/layout.ts", drawings: "LAYOUT.md" },
+  });
+  generate({
+    title: "Layout of the DNS program's region",
+    source: "assembly/dns/layout.mjs",
+    declared: { constants: dnsConstants, enumerations: dnsEnumerations, structures: dnsStructures },
+    files: {
+      assembly: "assembly/generated/dns-layout.ts",
+      host: "src/generated/dns-layout.ts",
+      drawings: "assembly/dns/LAYOUT.md",
+    },
+  });
+}
+
+function generate({ title, source, declared, files }) {
+  const { constants, enumerations, structures } = declared;
+  const assembly = [`// Generated from ${source}. Do not edit.`, ""];
+  const host = [`// Generated from ${source}. Do not edit.`, ""];
   const drawings = [
-    "# Layout of the dataplane's memory",
+    `# ${title}`,
     "",
-    "Generated from `assembly/layout.mjs` by `scripts/generate-layout.mjs`. Each row is eight bytes, little-endian; fields that hold",
+    `Generated from \`${source}\` by \`scripts/generate-layout.mjs\`. Each row is eight bytes, little-endian; fields that hold`,
     "bytes of the wire hold them in network order.",
     "",
     "## Fixed addresses",
@@ -88,11 +109,12 @@ export function generateLayout() {
     for (const [key, value] of Object.entries(values)) host.push(`  ${key}: ${value},`);
     host.push("} as const;");
   }
-  const reasons = Object.keys(enumerations.Reason.values).filter((key) => key !== "NONE");
-  host.push("", "/** Names of `Reason` in the public API. */", "export type ReasonName =");
-  host.push(
-    ...reasons.map((key, i) => `  | "${key.toLowerCase().replaceAll("_", "-")}"${i === reasons.length - 1 ? ";" : ""}`),
-  );
+  if (enumerations.Reason !== undefined) {
+    const reasons = Object.keys(enumerations.Reason.values).filter((key) => key !== "NONE");
+    const name = (key) => key.toLowerCase().replaceAll("_", "-");
+    host.push("", "/** Names of `Reason` in the public API. */", "export type ReasonName =");
+    host.push(...reasons.map((key, i) => `  | "${name(key)}"${i === reasons.length - 1 ? ";" : ""}`));
+  }
   drawings.push("## Structures");
   for (const [name, structure] of Object.entries(structures)) {
     const placed = place(name, structure);
@@ -117,9 +139,9 @@ export function generateLayout() {
     drawings.push("", `### ${name}`, "", structure.comment, "", "```", draw(name, structure), "```", "");
     for (const { field, comment, offset } of placed) if (comment) drawings.push(`- ${offset} \`${field}\`: ${comment}`);
   }
-  write(join(root, "assembly/generated/layout.ts"), `${assembly.join("\n")}\n`);
-  write(join(root, "src/generated/layout.ts"), `${host.join("\n")}\n`);
-  write(join(root, "LAYOUT.md"), `${drawings.join("\n")}\n`);
+  write(join(root, files.assembly), `${assembly.join("\n")}\n`);
+  write(join(root, files.host), `${host.join("\n")}\n`);
+  write(join(root, files.drawings), `${drawings.join("\n")}\n`);
 }
 
 /** Writes a file unless it already holds that text. */

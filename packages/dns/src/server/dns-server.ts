@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { performance } from "node:perf_hooks";
 import type { KubernetesApi } from "@portolan/client";
+import { createDnsProgram, type DnsAnswers } from "@portolan/dataplane/dns";
 import { canonicalAddress } from "@portolan/net";
 import { type DomainName, equalNames, labelsOf, nameFromLabels, nameFromText } from "../message/name.ts";
 import { recordTypes } from "../message/record-type.ts";
@@ -16,6 +17,7 @@ import {
   type ServerBlockConfiguration,
   type UpstreamAddress,
 } from "./configuration.ts";
+import { type DataplaneFeed, type FeedSchedule, feedDataplane } from "./dataplane-feed.ts";
 import { type OpenHttpEndpoint, openHttpEndpoint } from "./http-endpoint.ts";
 import { type Listener, type ListenerLimits, listenTcp, listenUdp } from "./listener.ts";
 import type { Admission, QueryHandler, QueryReport } from "./query-handler.ts";
@@ -85,6 +87,11 @@ export interface DnsServer {
   /** Prometheus text. */
   metrics(): string;
   /**
+   * Keeps the map of a DNS program, such as that of a node's dataplane, equal to what this server answers, until the returned function
+   * is called. It stays empty where more than the zone decides about answers.
+   */
+  feed(answers: DnsAnswers): () => void;
+  /**
    * Takes another Corefile while running. Resolves when it is in force; rejects with {@link CorefileError}, or {@link DnsServerError}
    * `listen`, and goes on with the old one when it cannot be.
    */
@@ -109,8 +116,12 @@ export class DnsServerError extends Error {
 
 const version = "0.1.0";
 
+const schedule: FeedSchedule = { soon: queueMicrotask, later: setImmediate };
+
 interface Instance extends Omit<Assembly, "zone"> {
   readonly zone: ClusterZone;
+  /** The zone's name as metrics call it, when its questions may be answered from the map. */
+  readonly mappedZone: string | undefined;
   readonly watch: ZoneWatch | undefined;
   readonly startupTimeout: number;
   readonly lameduck: number;
@@ -232,13 +243,16 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
       forwarder.resolve({ name, type: recordTypes.HINFO, class: 1 }, how).catch(() => undefined);
     }
     const watch = options.api === undefined ? undefined : watchZone(options.api, zone, onError, metrics.programming);
+    const observed = options.onQuery !== undefined || log !== undefined;
     return {
       ...assembly,
       zone,
+      mappedZone: observed ? undefined : assembly.handler.plainZone(zone.domain)?.label,
       watch,
       startupTimeout: Math.max(0, ...configuration.map(({ kubernetes }) => kubernetes?.startupTimeout ?? 0)),
       lameduck: Math.max(0, ...configuration.map(({ health }) => health?.lameduck ?? 0)),
       handler: {
+        ...assembly.handler,
         handle(request, client) {
           for (const probe of probes) {
             const end = 12 + probe.name.length;
@@ -280,7 +294,26 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
       : listen.map(({ host }) => canonicalAddress(host) ?? host);
 
   let assembly = assemble(configuration);
-  const current: QueryHandler = { handle: (request, client) => assembly.handler.handle(request, client) };
+  const program = createDnsProgram();
+  const fed = new Map<DnsAnswers, DataplaneFeed | undefined>();
+  const feed = (answers: DnsAnswers): void => {
+    fed.get(answers)?.close();
+    fed.set(answers, feedDataplane(assembly.handler, assembly.zone, answers, schedule));
+  };
+  feed(program);
+  // Plain questions about the cluster's names are answered by the program that answers them in a node's dataplane, too.
+  const current: Pick<QueryHandler, "handle"> = {
+    handle(request, client) {
+      const { mappedZone } = assembly;
+      if (mappedZone === undefined) return assembly.handler.handle(request, client);
+      const started = performance.now();
+      const reply = program.answer(request, client.transport === "tcp");
+      if (reply === undefined) return assembly.handler.handle(request, client);
+      const { lastType, lastDnssecOk } = program;
+      metrics.mapped(mappedZone, client, lastType, lastDnssecOk, request, reply, performance.now() - started);
+      return reply;
+    },
+  };
   const listeners: Listener[] = [];
   const endpoints: (OpenHttpEndpoint & { name: "health" | "ready" | "metrics" })[] = [];
 
@@ -289,6 +322,7 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
       ...listeners.map((listener) => listener.close(grace)),
       ...endpoints.map((endpoint) => endpoint.close()),
     ]);
+    for (const one of fed.values()) one?.close();
     assembly.stop();
   }
   const unready = (): readonly string[] => {
@@ -394,6 +428,13 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
       return assembly.watch?.synced ?? Promise.resolve();
     },
     unready,
+    feed(answers) {
+      feed(answers);
+      return () => {
+        fed.get(answers)?.close();
+        fed.delete(answers);
+      };
+    },
     metrics: () => metrics.registry.text(),
     async reload(corefile) {
       try {
@@ -406,6 +447,7 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
         const old = assembly;
         assembly = fresh;
         configuration = wanted;
+        for (const answers of fed.keys()) feed(answers);
         old.stop();
       } catch (error) {
         metrics.reloadFailures.increment();

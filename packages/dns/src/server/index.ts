@@ -15,6 +15,7 @@ export {
   type CorefileOptions,
   parseCorefile,
 } from "./corefile.ts";
+export { type DataplaneFeed, type FeedSchedule, feedDataplane } from "./dataplane-feed.ts";
 export { type DnsServer, DnsServerError, type DnsServerOptions, startDnsServer } from "./dns-server.ts";
 export {
   createForwarder,
@@ -31,6 +32,8 @@ export {
   type Admission,
   createQueryHandler,
   type HandlerBlock,
+  type PlainAnswer,
+  type PlainZone,
   type QueryClient,
   type QueryHandler,
   type QueryHandlerOptions,

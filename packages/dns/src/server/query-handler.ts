@@ -8,6 +8,7 @@ import {
   type Message,
   type MessageEncoder,
   type Question,
+  queryMessage,
 } from "../message/message.ts";
 import {
   type DomainName,
@@ -117,13 +118,44 @@ export interface Admission {
 /** A server without sockets: octets in, octets out. */
 export interface QueryHandler {
   /**
-   * Handles one message. The result is a fresh array, undefined when there must be no reply, a promise only when an upstream has to be asked.
+   * Handles one message. The result is an array that holds until 64 more messages were handled, undefined when there must be no reply, a promise only when an upstream has to be asked.
    * Never throws and never rejects: what goes wrong inside becomes SERVFAIL. A transfer gives one message per array.
    */
   handle(
     request: Uint8Array,
     client: QueryClient,
   ): Uint8Array | undefined | readonly Uint8Array[] | Promise<Uint8Array | undefined>;
+  /**
+   * How the zone of a domain answers plain questions, when nothing but its content decides about them: no client, no rate, nobody
+   * else. Undefined when it is not so.
+   */
+  plainZone(domain: DomainName): PlainZone | undefined;
+  /** The reply to a plain question about a plain zone; undefined when it is not the zone's alone. */
+  plainAnswer(name: DomainName, type: number): PlainAnswer | undefined;
+}
+
+/** See {@link QueryHandler.plainZone}. */
+export interface PlainZone {
+  /** Octets, for the OPT record. */
+  readonly payloadSize: number;
+  /** Address records may come in any order. */
+  readonly anyOrder: boolean;
+  /** What is not there does not exist: nobody else is asked then. */
+  readonly denies: boolean;
+  /** Names below the domain that other blocks or zones answer. */
+  readonly elsewhere: readonly DomainName[];
+  /** As metrics call it. */
+  readonly label: string;
+}
+
+/** A reply without EDNS, as it follows the question. */
+export interface PlainAnswer {
+  readonly rcode: number;
+  readonly answers: readonly ResourceRecord[];
+  readonly authorities: readonly ResourceRecord[];
+  readonly additionals: readonly ResourceRecord[];
+  /** All of these, encoded. */
+  readonly records: Uint8Array;
 }
 
 const root = new Uint8Array(1);
@@ -642,6 +674,41 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
   }
 
   return {
+    plainZone(domain) {
+      const block = route(domain, recordTypes.A);
+      const zone = block?.zone;
+      if (zone === undefined || admission !== undefined || block?.access !== undefined) return undefined;
+      if (!zone.zones.some((one) => equalNames(one, domain))) return undefined;
+      const related = (one: DomainName): boolean => isWithin(domain, one) || isWithin(one, domain);
+      const { fallthrough } = block!;
+      const elsewhere = [...routes.map(({ origin }) => origin), ...zone.zones];
+      return {
+        payloadSize: block!.udpPayloadSize ?? 1232,
+        anyOrder: block!.loadbalance === true,
+        denies:
+          block!.autopath !== true &&
+          (fallthrough === undefined || (fallthrough.length > 0 && !fallthrough.some(related))),
+        elsewhere: elsewhere.filter((one) => one.length > domain.length && isWithin(one, domain)),
+        label: zoneLabel(domain),
+      };
+    },
+    plainAnswer(name, type) {
+      const block = route(name, type);
+      const found = block?.zone?.answer(name, type);
+      if (found === undefined || found.chase !== undefined || !found.authoritative) return undefined;
+      const question = encoder.encode(queryMessage(0, { name, type, class: recordClasses.IN })).slice();
+      const query = readQuery(question);
+      if (query.outcome !== "query") return undefined;
+      const client: QueryClient = { address: "", port: 0, transport: "tcp" };
+      const asked: Asked = { request: question, query, name, client, block, started: 0, ednsOptions: [] };
+      const message = messageOf(
+        asked,
+        { ...outcome(found.rcode, "", ""), ...found, zone: "", authoritative: true },
+        undefined,
+      );
+      const { rcode, answers, authorities, additionals } = message;
+      return { rcode, answers, authorities, additionals, records: encoder.encode(message).slice(question.length) };
+    },
     handle(request, client) {
       const started = now();
       const query = readQuery(request);

@@ -1,5 +1,5 @@
 import { headerFlags } from "../message/message.ts";
-import { recordTypeName, responseCodeName } from "../message/record-type.ts";
+import { recordTypeName, recordTypes, responseCodeName } from "../message/record-type.ts";
 import type { ForwardEvent } from "./forwarder.ts";
 import {
   type Counter,
@@ -15,6 +15,16 @@ export interface ServerMetrics {
   readonly registry: MetricsRegistry;
   /** Takes note of one query. */
   query(report: QueryReport): void;
+  /** The same for a question that the zone's map answered; `type` is an index into A, AAAA, SRV, `duration` in milliseconds. */
+  mapped(
+    zone: string,
+    client: QueryReport["client"],
+    type: number,
+    dnssecOk: boolean,
+    request: Uint8Array,
+    reply: Uint8Array,
+    duration: number,
+  ): void;
   forward(event: ForwardEvent): void;
   /** Takes note of endpoints that are answered now, and of how long ago, in seconds, they changed. */
   programming(kind: "cluster_ip" | "headless_with_selector", seconds: number): void;
@@ -148,6 +158,52 @@ export function createServerMetrics(server: ServerLabel, version: string): Serve
   // Label text is made once per combination, not once per query.
   const series = new Map<string, Map<number, Series>>();
   const responseCounters = new Map<string, Map<string, Counter[]>>();
+  const mappedTypes = [recordTypes.A, recordTypes.AAAA, recordTypes.SRV] as const;
+  let mappedZone = "";
+  let mappedSeries: (Series | undefined)[] = [];
+  let mappedCounters: Counter[] = [];
+
+  function seriesOf(zone: string, type: number | undefined, transport: "udp" | "tcp", six: boolean): Series {
+    const code = ((type ?? 0) << 2) | (transport === "tcp" ? 2 : 0) | (six ? 1 : 0);
+    let ofZone = series.get(zone);
+    if (ofZone === undefined) {
+      ofZone = new Map();
+      series.set(zone, ofZone);
+    }
+    let one = ofZone.get(code);
+    if (one === undefined) {
+      const typeName = type === undefined ? "other" : recordTypeName(type);
+      // Types nobody knows share one label: a sender must not be able to make labels.
+      const label = typeName.startsWith("TYPE") ? "other" : typeName;
+      one = {
+        requests: requests(server, zone, "", transport, six ? "2" : "1", label),
+        requestSize: requestSize(server, zone, "", transport),
+        responseSize: responseSize(server, zone, "", transport),
+        duration: duration(server, zone, ""),
+      };
+      if (ofZone.size < 1024) ofZone.set(code, one);
+    }
+    return one;
+  }
+
+  function responseCounter(zone: string, plugin: string, rcode: number): Counter {
+    let ofPlugin = responseCounters.get(zone);
+    if (ofPlugin === undefined) {
+      ofPlugin = new Map();
+      responseCounters.set(zone, ofPlugin);
+    }
+    let counters = ofPlugin.get(plugin);
+    if (counters === undefined) {
+      counters = [];
+      ofPlugin.set(plugin, counters);
+    }
+    let counter = counters[rcode];
+    if (counter === undefined) {
+      counter = responses(server, zone, "", responseCodeName(rcode), plugin);
+      counters[rcode] = counter;
+    }
+    return counter;
+  }
 
   return {
     registry,
@@ -162,25 +218,7 @@ export function createServerMetrics(server: ServerLabel, version: string): Serve
       }
       if (query === undefined && reply === undefined) return;
       const six = client.address.includes(":");
-      const code = ((query?.type ?? 0) << 2) | (client.transport === "tcp" ? 2 : 0) | (six ? 1 : 0);
-      let ofZone = series.get(zone);
-      if (ofZone === undefined) {
-        ofZone = new Map();
-        series.set(zone, ofZone);
-      }
-      let one = ofZone.get(code);
-      if (one === undefined) {
-        const typeName = query === undefined ? "other" : recordTypeName(query.type);
-        // Types nobody knows share one label: a sender must not be able to make labels.
-        const type = typeName.startsWith("TYPE") ? "other" : typeName;
-        one = {
-          requests: requests(server, zone, "", client.transport, six ? "2" : "1", type),
-          requestSize: requestSize(server, zone, "", client.transport),
-          responseSize: responseSize(server, zone, "", client.transport),
-          duration: duration(server, zone, ""),
-        };
-        if (ofZone.size < 1024) ofZone.set(code, one);
-      }
+      const one = seriesOf(zone, query?.type, client.transport, six);
       one.requests.increment();
       one.requestSize.observe(report.request.length);
       one.duration.observe(report.duration / 1000);
@@ -188,20 +226,31 @@ export function createServerMetrics(server: ServerLabel, version: string): Serve
       if (reply === undefined) return;
       one.responseSize.observe(reply.length);
       if ((reply[2]! & (headerFlags.TC >>> 8)) !== 0) truncated(client.transport).increment();
-      let ofPlugin = responseCounters.get(zone);
-      if (ofPlugin === undefined) {
-        ofPlugin = new Map();
-        responseCounters.set(zone, ofPlugin);
+      responseCounter(zone, plugin, report.rcode).increment();
+    },
+    mapped(zone, client, type, hasDnssecOk, request, reply, milliseconds) {
+      if (zone !== mappedZone) {
+        mappedZone = zone;
+        mappedSeries = [];
+        mappedCounters = [];
       }
-      let counters = ofPlugin.get(plugin);
-      if (counters === undefined) {
-        counters = [];
-        ofPlugin.set(plugin, counters);
+      const six = client.address.includes(":");
+      const code = (type << 2) | (client.transport === "tcp" ? 2 : 0) | (six ? 1 : 0);
+      let one = mappedSeries[code];
+      if (one === undefined) {
+        one = seriesOf(zone, mappedTypes[type], client.transport, six);
+        mappedSeries[code] = one;
       }
-      let counter = counters[report.rcode];
+      const rcode = reply[3]! & 15;
+      one.requests.increment();
+      one.requestSize.observe(request.length);
+      one.duration.observe(milliseconds / 1000);
+      if (hasDnssecOk) dnssecOk(server, zone, "").increment();
+      one.responseSize.observe(reply.length);
+      let counter = mappedCounters[rcode];
       if (counter === undefined) {
-        counter = responses(server, zone, "", responseCodeName(report.rcode), plugin);
-        counters[report.rcode] = counter;
+        counter = responseCounter(zone, "kubernetes", rcode);
+        mappedCounters[rcode] = counter;
       }
       counter.increment();
     },

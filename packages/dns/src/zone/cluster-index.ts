@@ -77,6 +77,8 @@ export interface ClusterIndexOptions {
   readonly podNames: boolean;
   readonly endpoints: boolean;
   readonly pods: boolean;
+  /** Told which Service, or which namespace as a whole (`name` empty), may have other names or answers than before. */
+  readonly onChange?: (namespace: string, name: string) => void;
 }
 
 const serviceNameLabel = "kubernetes.io/service-name";
@@ -187,6 +189,7 @@ export class ClusterIndex {
     switch (kind) {
       case "Namespace": {
         this.generation++;
+        this.options.onChange?.(name, "");
         return this.namespaces.delete(name);
       }
       case "Service":
@@ -229,6 +232,11 @@ export class ClusterIndex {
   service(namespace: string, name: string, imported: boolean): ServiceEntry | undefined {
     const entry = (imported ? this.imports : this.services).get(`${namespace}/${name}`);
     return entry?.exists === true ? entry : undefined;
+  }
+
+  /** Names of exposed namespaces. */
+  exposedNamespaces(): string[] {
+    return [...this.namespaces].filter(([, { exposed }]) => exposed).map(([name]) => name);
   }
 
   /** Services in the order of their names, for transfers. */
@@ -335,6 +343,7 @@ export class ClusterIndex {
     if (known?.exposed === exposed) return false;
     this.namespaces.set(name, { exposed });
     this.generation++;
+    this.options.onChange?.(name, "");
     return true;
   }
 
@@ -398,7 +407,7 @@ export class ClusterIndex {
     entry.externalHosts = ingress.map(({ hostname }) => hostName(hostname)).filter((host) => host !== undefined);
     if (isNew) this.generation++;
     else if (before === serviceContent(entry)) return false;
-    entry.generation++;
+    this.touch(entry);
     return true;
   }
 
@@ -411,7 +420,7 @@ export class ClusterIndex {
     entry.clusterIPs = addressesOf(service.spec?.ips ?? []);
     entry.ports = portsOf(service.spec?.ports);
     if (isNew) this.generation++;
-    entry.generation++;
+    this.touch(entry);
     return true;
   }
 
@@ -420,10 +429,15 @@ export class ClusterIndex {
     entry.exists = false;
     if (entry.imported) entry.clusterIPs = [];
     else this.setClusterIPs(entry, []);
-    entry.generation++;
+    this.touch(entry);
     this.generation++;
     this.forget(entry);
     return true;
+  }
+
+  private touch(entry: ServiceEntry): void {
+    entry.generation++;
+    if (!entry.imported) this.options.onChange?.(entry.namespace, entry.name);
   }
 
   private forget(entry: ServiceEntry): void {
@@ -470,7 +484,7 @@ export class ClusterIndex {
     if (before !== undefined) this.dropSlice(before);
     this.slices.set(key, entry);
     service.slices.set(key, entry);
-    service.generation++;
+    this.touch(service);
     if (entry.named)
       for (const address of distinctAddresses(entry)) {
         addTo(this.slicesByAddress, address, entry);
@@ -484,7 +498,7 @@ export class ClusterIndex {
   private dropSlice(slice: SliceEntry): void {
     this.slices.delete(slice.key);
     slice.service.slices.delete(slice.key);
-    slice.service.generation++;
+    this.touch(slice.service);
     if (slice.named)
       for (const address of distinctAddresses(slice)) {
         removeFrom(this.slicesByAddress, address, slice);

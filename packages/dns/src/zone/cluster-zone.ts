@@ -140,6 +140,18 @@ export interface ClusterZone {
   readonly generation: number;
   /** Counts all changes that any answer may show. */
   readonly revision: number;
+  /** Names of exposed namespaces, and Services as `namespace/name`. */
+  contents(): { readonly namespaces: readonly string[]; readonly services: readonly string[] };
+  /**
+   * Names that a Service has in {@link domain}, as labels in front of it, the Service's own first; undefined when it does not exist. Names
+   * that are not listed may exist below the Service's.
+   */
+  namesOf(namespace: string, service: string): readonly (readonly string[])[] | undefined;
+  /**
+   * Calls back at every change that any answer may show: with a Service, with a namespace and an empty name when all of the namespace may
+   * have come or gone, with two empty texts for the zone itself, its serial number above all. Returns a function that ends it.
+   */
+  watch(listener: (namespace: string, service: string) => void): () => void;
   /** Namespace of the live Pod with this address; only with {@link PodMode} `verified`. */
   namespaceOfPod(address: string): string | undefined;
 }
@@ -170,6 +182,8 @@ const sharedEmpty: Found = { kind: "empty", shared: true };
 
 /** CNAMEs of the zone itself that are followed from a question (CoreDNS plugin/backend_lookup.go). */
 const maximumChain = 11;
+/** Endpoints of a Service whose own names {@link ClusterZone.namesOf} lists; finding all of them takes time in the square of it. */
+const maximumEndpointNames = 64;
 const primaryPrefix = nameFromText("ns.dns.");
 const mailboxPrefix = nameFromText("hostmaster.");
 const schemaVersion = "1.1.0";
@@ -243,6 +257,7 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
     podNames: options.endpointPodNames ?? false,
     endpoints: !(options.noEndpoints ?? false),
     pods: podMode === "verified",
+    onChange: tell,
   });
   const external =
     options.external === undefined || options.external.zones.length === 0
@@ -259,6 +274,11 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
   let synced = options.synced ?? true;
   let serial = Math.floor(now() / 1000);
   let localGeneration = 0;
+  const listeners = new Set<(namespace: string, service: string) => void>();
+
+  function tell(namespace: string, service: string): void {
+    for (const listener of listeners) listener(namespace, service);
+  }
 
   function setLocalAddresses(addresses: readonly string[]): void {
     localAddresses = addresses.map((text) => {
@@ -267,6 +287,7 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
       return address;
     });
     localGeneration++;
+    tell("", "");
   }
   setLocalAddresses(options.localAddresses ?? []);
 
@@ -298,6 +319,7 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
     if (!yes) return false;
     revision++;
     serial = Math.max(serial, Math.floor(now() / 1000));
+    tell("", "");
     return true;
   }
 
@@ -690,6 +712,28 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
     return { ...noData(), ...source };
   }
 
+  function namesOf(namespace: string, name: string): readonly (readonly string[])[] | undefined {
+    const service = index.service(namespace, name, false);
+    if (service === undefined || !index.exposes(namespace)) return undefined;
+    const own = [name, namespace, "svc"];
+    const names = new Map<string, readonly string[]>();
+    const add = (...labels: readonly string[]): void => {
+      names.set(labels.join("."), [...labels, ...own]);
+    };
+    add();
+    if (service.isExternal) return [...names.values()];
+    const slices = [...service.slices.values()];
+    for (const port of service.headless ? slices.flatMap(({ ports }) => ports) : service.ports) {
+      if (port.name === "") continue;
+      add(`_${port.protocol}`);
+      add(`_${port.name}`, `_${port.protocol}`);
+    }
+    const endpoints = service.headless ? slices.flatMap(({ endpoints: some }) => some) : [];
+    if (endpoints.length <= maximumEndpointNames)
+      for (const { label } of endpoints) if (!label.includes(".")) add(label);
+    return [...names.values()];
+  }
+
   function transfer(name: DomainName): ResourceRecord[] | undefined {
     const place = zoneOf(name);
     if (place === undefined || place.offset !== 0) return undefined;
@@ -779,10 +823,20 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
     set synced(value) {
       synced = value;
       localGeneration++;
+      tell("", "");
     },
     setLocalAddresses,
     answer,
     transfer,
+    contents: () => ({
+      namespaces: index.exposedNamespaces(),
+      services: index.allServices().map(({ namespace, name }) => `${namespace}/${name}`),
+    }),
+    namesOf,
+    watch(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
     get serial() {
       return serial;
     },
