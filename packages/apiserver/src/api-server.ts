@@ -1,4 +1,3 @@
-import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, rmSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { dirname, join } from "node:path";
@@ -14,14 +13,17 @@ import { builtinResources, type VersionInfo } from "./discovery/index.ts";
 import { FaultInjector, type Faults } from "./faults.ts";
 import type { FeatureGates } from "./feature-gates.ts";
 import { createCertificates } from "./http/certificates.ts";
+import { type Credentials, createCredentials, loadCredentials } from "./http/credentials.ts";
 import { createHttpListener, type HttpListener } from "./http/http-listener.ts";
 import { writeKubeconfig } from "./http/kubeconfig.ts";
+import { createTokenIssuer, type TokenIssuer } from "./http/token-issuer.ts";
 import { createRequestMetrics } from "./metrics.ts";
 import type { PodStreams } from "./pod-streams.ts";
 import { createRequestHandler, type RequestHandler } from "./request-handler.ts";
 import { readRequestInfo } from "./requests/request-info.ts";
 import type { ResourceDefinition } from "./resource-definition.ts";
 import { createMemoryStore } from "./store/memory-store.ts";
+import { openSqliteStore } from "./store/sqlite-store.ts";
 import type { Store } from "./store/store.ts";
 import { createStreamingHandler } from "./streaming/index.ts";
 import { createSubresources } from "./subresources.ts";
@@ -41,8 +43,14 @@ export interface ApiServerOptions {
   readonly clock?: Clock;
   /** In [0, 1); chooses addresses, ports and generated names. */
   readonly random?: () => number;
-  /** Where objects live; memory unless given. */
+  /** Where objects live; memory unless given. The caller closes it. */
   readonly store?: Store;
+  /**
+   * Folder in which objects, certificate authority and token key outlive the server, also when it is killed: an answered write is on the disk,
+   * and a kubeconfig and tokens work again after a restart. Made when absent; one server at a time has it. Needs SQLite: Node 22.13 or newer, or
+   * the optional dependency `@photostructure/sqlite`. Not together with `store`.
+   */
+  readonly dataDirectory?: string;
   /** Serves logs, exec, attach and port-forward. */
   readonly podStreams?: PodStreams;
   /** What `/version` says; v1.36.2 unless given. */
@@ -90,19 +98,19 @@ export interface ApiServer {
   readonly transport: Transport;
   /** Sends requests as somebody; as {@link anonymousUser} with a bearer token in the header, as the token's user. */
   transportFor(user: User): Transport;
-  /** Listens over TLS and writes a kubeconfig. Each call opens a listener of its own, with an authority of its own. */
+  /** Listens over TLS and writes a kubeconfig. Each call opens a listener of its own; all have the server's authority. */
   listen(options: ListenOptions): Promise<Listening>;
   /**
    * Listens over plain HTTP on a UNIX socket; whoever can open it is administrator. Its folder is made with mode 0700.
    */
   listenUnix(path: string): Promise<void>;
-  /** Makes a bearer token by which listeners know the user. */
+  /** Makes a bearer token by which listeners know the user, as long as the server's key lasts. */
   issueToken(user: User): string;
   /** Says who runs pods, for servers that are made before their nodes. */
   setPodStreams(streams: PodStreams): void;
   readonly faults: Faults;
   readonly store: Store;
-  /** Ends listeners and watches. */
+  /** Ends listeners and watches, and closes the store of a `dataDirectory`. */
   close(): Promise<void>;
 }
 
@@ -139,6 +147,7 @@ function checkCIDRs(cidrs: readonly string[]): IPFamily[] {
  * Starts a Kubernetes API server in this process: no port is opened until `listen` is called.
  *
  * @throws RangeError for CIDRs and port ranges that are none
+ * @throws Error when `dataDirectory` is in use, damaged, or SQLite not to be had
  */
 export async function createApiServer(options: ApiServerOptions = {}): Promise<ApiServer> {
   const serviceCIDRs = options.serviceCIDRs ?? ["10.96.0.0/16"];
@@ -146,10 +155,25 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
   const nodePorts = createNodePortRange(options.nodePortRange ?? "30000-32767");
   const clock = options.clock ?? systemClock;
   const random = options.random ?? Math.random;
-  const store = options.store ?? createMemoryStore();
+  if (options.store !== undefined && options.dataDirectory !== undefined)
+    throw new RangeError("give either a store or a dataDirectory, not both");
+  const store =
+    options.dataDirectory === undefined
+      ? (options.store ?? createMemoryStore())
+      : await openSqliteStore({ directory: options.dataDirectory });
   const advertise = options.advertise ?? { address: "192.0.2.1", port: 6443 };
   const registry = options.resources ?? builtinResources;
   let podStreams = options.podStreams;
+
+  let loaded: Credentials | undefined;
+  /** Made when somebody first needs them: servers without listeners and tokens start faster. */
+  function credentials(): Credentials {
+    loaded ??=
+      options.dataDirectory === undefined
+        ? createCredentials(Date.now())
+        : loadCredentials(options.dataDirectory, Date.now());
+    return loaded;
+  }
 
   const allocator = createServiceAllocator({
     store,
@@ -157,24 +181,16 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
     random,
     stamp: (object) => stampAddress(object, clock.now()),
   });
+  allocator.repair();
   const hub = new WatchHub(store, clock);
   const faults = new FaultInjector(clock);
-  const tokens = new Map<string, { readonly user: User; readonly expires: number }>();
-
-  function digest(token: string): string {
-    return createHash("sha256").update(token).digest("hex");
+  let issuer: TokenIssuer | undefined;
+  function tokens(): TokenIssuer {
+    issuer ??= createTokenIssuer(credentials().tokenKey);
+    return issuer;
   }
-
-  function issueToken(user: User, expires = Number.POSITIVE_INFINITY): string {
-    const token = randomBytes(32).toString("base64url");
-    tokens.set(digest(token), { user, expires });
-    return token;
-  }
-
-  function userOfToken(token: string): User | undefined {
-    const entry = tokens.get(digest(token));
-    return entry === undefined || entry.expires < clock.now() ? undefined : entry.user;
-  }
+  const issueToken = (user: User, expires?: number): string => tokens().issue(user, clock.now(), expires);
+  const userOfToken = (token: string): User | undefined => tokens().userOf(token, clock.now());
 
   // Streams may come later than the server; the handler asks each time.
   const lateStreams: PodStreams = {
@@ -256,6 +272,7 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
     async listen(listenOptions) {
       const host = listenOptions.host ?? "127.0.0.1";
       const certificates = createCertificates(
+        credentials().authority,
         [
           "localhost",
           "kubernetes",
@@ -321,6 +338,7 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
         }),
       );
       allocator.close();
+      if (options.dataDirectory !== undefined) store.close();
     },
   };
 }

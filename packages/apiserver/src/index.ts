@@ -44,11 +44,14 @@ export type {
 } from "./pod-streams.ts";
 export type { ResourceDefinition, SubresourceDefinition } from "./resource-definition.ts";
 export { createMemoryStore, type MemoryStoreOptions } from "./store/memory-store.ts";
+export { openSqliteStore, type SqliteStoreOptions } from "./store/sqlite-store.ts";
 export {
   type Store,
   StoreConflictError,
   type StoredObject,
   type StoreEvent,
+  StoreFailedError,
   type StorePosition,
+  type StoreState,
   type StoreWrite,
 } from "./store/store.ts";

@@ -1,6 +1,7 @@
 import type { ApiRequest, ApiResponse, Clock } from "@portolan/client";
 import { sleep } from "@portolan/client";
 import {
+  applyDefaults,
   badRequestStatus,
   expiredStatus,
   forbiddenStatus,
@@ -22,18 +23,12 @@ import {
 import type { IPFamily } from "@portolan/net";
 import type { ServiceAllocator } from "./allocators/service-allocator.ts";
 import { anonymousUser, authorize, type User } from "./authorization.ts";
-import { definitionsCollection } from "./custom-resources/custom-resource-definition.ts";
-import {
-  type CustomResourceRegistry,
-  createCustomResourceRegistry,
-} from "./custom-resources/custom-resource-registry.ts";
 import { discoveryResponse, type VersionInfo } from "./discovery/index.ts";
-import { DecodeError } from "./encoding/decoding.ts";
+import { DecodeError, decodeObject } from "./encoding/decoding.ts";
 import { isJsonObject, type JsonValue } from "./encoding/json.ts";
 import type { FaultInjector } from "./faults.ts";
 import type { FeatureGates } from "./feature-gates.ts";
 import { configurationProblems } from "./fields/typed-value.ts";
-import { createBuiltinCodec } from "./object-codec.ts";
 import { openapiResponse } from "./openapi/index.ts";
 import { applyJsonPatch } from "./patches/json-patch.ts";
 import { applyMergePatch } from "./patches/merge-patch.ts";
@@ -74,9 +69,6 @@ const patchTypes = [
   "application/strategic-merge-patch+json",
   "application/apply-patch+yaml",
 ];
-
-/** Strategic merge needs a patch strategy per field, which definitions of custom resources cannot say. */
-const customPatchTypes = patchTypes.filter((type) => type !== "application/strategic-merge-patch+json");
 
 const endpointsWarning = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
 
@@ -155,24 +147,6 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       collectionName(definition),
       new ResourceStorage(definition, schema, strategyOf(collectionName(definition)), store),
     );
-  }
-
-  const custom: CustomResourceRegistry = createCustomResourceRegistry({
-    store,
-    builtin: registry,
-    definitions: () => storages.get(definitionsCollection),
-    context: () => contextFor(false),
-    cutWatches: (collection) => hub.cut(collection),
-  });
-
-  /** All kinds that are served now. */
-  function served(): readonly ResourceDefinition[] {
-    const added = custom.list();
-    return added.length === 0 ? registry : [...registry, ...added];
-  }
-
-  function storageFor(definition: ResourceDefinition): ResourceStorage | undefined {
-    return definition.custom === undefined ? storages.get(collectionName(definition)) : custom.storageOf(definition);
   }
 
   function contextFor(dryRun: boolean, warn: (text: string) => void = () => {}): StrategyContext {
@@ -306,7 +280,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     );
     await waitForRevision(revision, exchange.request.signal);
     const stored = storage.get(storage.definition.namespaced ? info.namespace : "", info.name);
-    return respondObject(exchange, 200, storage.codec.view(stored.object), storage.definition, storage.schema);
+    return respondObject(exchange, 200, stored.object, storage.definition, storage.schema);
   }
 
   interface ContinueToken {
@@ -405,8 +379,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
             ...(selection.isEverything ? { remainingItemCount: snapshot.remaining } : {}),
           }),
     };
-    const items = snapshot.items.map((stored) => storage.view(stored));
-    const text = finish(printList(items, metadata, printer), representation.format, printer.pretty);
+    const text = finish(printList(snapshot.items, metadata, printer), representation.format, printer.pretty);
     return respond(exchange, 200, text, representation.format === "yaml" ? "application/yaml" : "application/json");
   }
 
@@ -448,7 +421,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       from: sendInitial || asked === undefined || asked === 0 ? store.revision : asked,
       bookmarks: watchOptions.allowWatchBookmarks,
       timeoutMilliseconds: timeout,
-      encode: (type, stored) => print(type, storage.codec.view(stored.object)),
+      encode: (type, stored) => print(type, stored.object),
       encodeBookmark: (revision, endsInitialEvents) =>
         print("BOOKMARK", bookmarkObject(printer, revision, endsInitialEvents)),
       signal: request.signal,
@@ -505,14 +478,14 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       request.body as Body,
       header(request, "content-type"),
       storage.definition,
-      storage.codec,
+      storage.schema,
       {
         validation: writeOptions.fieldValidation,
         warn: warner(exchange),
       },
     );
     checkNamespace(object, info, storage.definition);
-    storage.codec.applyDefaults(object);
+    applyDefaults(object);
     return respondWrite(
       exchange,
       storage.create(info.namespace, object, writeContext(exchange, writeOptions, "")),
@@ -528,7 +501,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       request.body as Body,
       header(request, "content-type"),
       storage.definition,
-      storage.codec,
+      storage.schema,
       {
         validation: writeOptions.fieldValidation,
         warn: warner(exchange),
@@ -542,7 +515,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       );
     if (name !== info.name)
       throw badRequestStatus(`the name of the object (${name}) does not match the name on the URL (${info.name})`);
-    storage.codec.applyDefaults(object);
+    applyDefaults(object);
     const result = storage.update(
       info.namespace,
       info.name,
@@ -566,7 +539,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     shown: () => string,
     writeOptions: WriteOptions,
   ): KubernetesObject {
-    const { definition, codec } = storage;
+    const { definition, schema } = storage;
     if (!isJsonObject(patched)) throw patchInvalid(shown(), "json: cannot unmarshal into an object");
     const { kind, apiVersion } = patched;
     if (kind !== definition.kind || apiVersion !== definition.apiVersion) {
@@ -577,7 +550,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       throw patchInvalid(shown(), found);
     }
     try {
-      const decoded = codec.decode(documentOf(patched));
+      const decoded = decodeObject(documentOf(patched), schema);
       if (decoded.problems.length > 0) {
         if (writeOptions.fieldValidation === "Strict")
           throw patchInvalid(shown(), `strict decoding error: ${decoded.problems.join(", ")}`);
@@ -594,8 +567,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     const { info, request } = exchange;
     const { definition, schema } = storage;
     const mediaType = mediaTypeOf(header(request, "content-type"));
-    const accepted = definition.custom === undefined ? patchTypes : customPatchTypes;
-    if (!accepted.includes(mediaType)) throw unsupportedMediaTypeStatus(accepted);
+    if (!patchTypes.includes(mediaType)) throw unsupportedMediaTypeStatus(patchTypes);
     negotiate(header(request, "accept"), true);
     const isApply = mediaType === "application/apply-patch+yaml";
     const writeOptions = readWriteOptions(info.query, "PatchOptions", isApply);
@@ -625,7 +597,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
         mediaType === "application/strategic-merge-patch+json" ? goValue(value) : JSON.stringify(patched);
       const object = decodePatched(exchange, storage, patched, shown, writeOptions);
       checkPatchedIdentity(object, info, definition);
-      return { object: storage.codec.applyDefaults(object) };
+      return { object: applyDefaults(object) };
     };
     return respondWrite(exchange, storage.update(info.namespace, info.name, change, "patch", context), storage);
   }
@@ -710,8 +682,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     const schema = schemaOf("v1", "DeleteOptions");
     if (schema === undefined) return undefined;
     const type = { apiVersion: "v1", kind: "DeleteOptions", version: "v1" };
-    const codec = createBuiltinCodec(schema);
-    const parsed = decodeBody(rewriteDeleteOptions(body), header(request, "content-type"), type, codec, {
+    const parsed = decodeBody(rewriteDeleteOptions(body), header(request, "content-type"), type, schema, {
       validation: "Ignore",
       warn: () => {},
     });
@@ -753,17 +724,12 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
 
   async function handleResource(exchange: Exchange): Promise<ApiResponse> {
     const { info } = exchange;
-    const definition =
-      definitions.get(`${info.group}/${info.version}/${info.resource}`) ??
-      custom.find(info.group, info.version, info.resource);
+    const definition = definitions.get(`${info.group}/${info.version}/${info.resource}`);
     if (definition === undefined) {
-      const isKnown =
-        groupVersions.has(`${info.group}/${info.version}`) || custom.hasGroupVersion(info.group, info.version);
-      if (isKnown) throw resourceNotFoundStatus();
+      if (groupVersions.has(`${info.group}/${info.version}`)) throw resourceNotFoundStatus();
       return respond(exchange, 404, "404 page not found\n", "text/plain; charset=utf-8");
     }
     if (definition.apiVersion === "v1" && definition.kind === "Endpoints") warner(exchange)(endpointsWarning);
-    if (definition.custom?.deprecationWarning !== undefined) warner(exchange)(definition.custom.deprecationWarning);
     if (definition.namespaced && info.namespace === "" && info.verb !== "list" && info.verb !== "watch") {
       // Only lists and watches span namespaces.
       throw info.verb === "create" && !definition.verbs.includes("get")
@@ -776,7 +742,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     if (info.subresource !== "") {
       const subresource = definition.subresources?.find((candidate) => candidate.name === info.subresource);
       if (subresource === undefined) throw resourceNotFoundStatus();
-      const storage = storageFor(definition);
+      const storage = storages.get(collectionName(definition));
       if (storage === undefined) throw resourceNotFoundStatus();
       if (!subresource.verbs.includes(info.verb)) throw methodNotAllowedStatus();
       if (info.subresource === "status") {
@@ -789,7 +755,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     }
 
     if (!definition.verbs.includes(info.verb)) throw methodNotAllowedStatus();
-    const storage = storageFor(definition);
+    const storage = storages.get(collectionName(definition));
     if (storage === undefined) return options.subresources.review(exchange, definition, handler);
     switch (info.verb) {
       case "get":
@@ -821,7 +787,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     const isRead = request.method === "GET" || request.method === "HEAD";
     const accept = header(request, "accept") ?? "";
     const path = info.path.length > 1 && info.path.endsWith("/") ? info.path.slice(0, -1) : info.path;
-    const discovery = discoveryResponse(path, accept, served(), options.version, {
+    const discovery = discoveryResponse(path, accept, registry, options.version, {
       serverAddress: options.serverAddress,
     });
     if (discovery !== undefined) {
@@ -829,7 +795,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       return respond(exchange, discovery.status, discovery.body, discovery.contentType);
     }
     const ifNoneMatch = header(request, "if-none-match");
-    const openapi = openapiResponse(path, accept, served(), ifNoneMatch === undefined ? {} : { ifNoneMatch });
+    const openapi = openapiResponse(path, accept, registry, ifNoneMatch === undefined ? {} : { ifNoneMatch });
     if (openapi !== undefined) {
       if (!isRead) throw methodNotAllowedStatus();
       return {
@@ -854,7 +820,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
         options.metrics.text(),
         "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
       );
-    return respond(exchange, 200, JSON.stringify({ paths: rootPaths(served()) }, undefined, 2));
+    return respond(exchange, 200, JSON.stringify({ paths: rootPaths(registry) }, undefined, 2));
   }
 
   function healthResponse(exchange: Exchange, endpoint: string, check: string | undefined): ApiResponse {
@@ -916,7 +882,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
 
   const handler: RequestHandler = {
     contextFor,
-    storageOf: (collection) => storages.get(collection) ?? custom.storageOfCollection(collection),
+    storageOf: (collection) => storages.get(collection),
     refuse(request, error) {
       const info = readRequestInfo(request.method, request.path.slice(0, maxUrlLength));
       return respondStatus({ request, info, user: anonymousUser, warnings: [] }, error.status);

@@ -43,6 +43,13 @@ export interface ServiceAllocator {
   allocateForUpdate(service: Service, old: Service, dryRun: boolean): StoreWrite[];
   /** Writes that free what a Service has. */
   release(service: Service): StoreWrite[];
+  /**
+   * Makes records of addresses equal to what Services say, as the repair loop of the real server does: those of Services that are gone or have
+   * other addresses are removed, missing ones are written. Writes of this server leave nothing to repair; a store may have been filled by others.
+   *
+   * @returns number of records that were changed
+   */
+  repair(): number;
   /** Ready ranges, of the ServiceCIDR objects. */
   ranges(): readonly IpRange[];
   close(): void;
@@ -51,6 +58,7 @@ export interface ServiceAllocator {
 const ipAddresses = collectionName(resources.ipAddresses);
 const serviceCIDRs = collectionName(resources.serviceCIDRs);
 const services = collectionName(resources.services);
+const managedBy = "ipallocator.k8s.io";
 
 /** Dry runs show node ports that no range can hold. */
 const firstDryRunPort = 32769;
@@ -97,6 +105,10 @@ function addressesOf(service: Service): string[] {
 function describeParent(object: IPAddressObject): string {
   const parent = object.spec?.parentRef;
   return `${parent?.namespace ?? ""}/${parent?.name ?? ""}`;
+}
+
+function describeService(service: Service): string {
+  return `${service.metadata.namespace ?? ""}/${service.metadata.name ?? ""}`;
 }
 
 /** Makes the allocator of a store. */
@@ -153,7 +165,7 @@ export function createServiceAllocator(options: ServiceAllocatorOptions): Servic
         name: address,
         labels: {
           "ipaddress.kubernetes.io/ip-family": familyOf(address) ?? "",
-          "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+          "ipaddress.kubernetes.io/managed-by": managedBy,
         },
       },
       spec: {
@@ -179,7 +191,7 @@ export function createServiceAllocator(options: ServiceAllocatorOptions): Servic
     // Only the own record: somebody may have put another in its place by hand.
     if (
       stored === undefined ||
-      describeParent(stored.object as IPAddressObject) !== `${service.metadata.namespace}/${service.metadata.name}`
+      describeParent(stored.object as IPAddressObject) !== describeService(service)
     )
       return undefined;
     return { collection: ipAddresses, namespace: "", name: address, expectedRevision: stored.revision };
@@ -411,6 +423,31 @@ export function createServiceAllocator(options: ServiceAllocatorOptions): Servic
         if (write !== undefined) writes.push(write);
       }
       return writes;
+    },
+
+    repair() {
+      const owners = new Map<string, Service>();
+      for (const stored of store.list(services)) {
+        const service = stored.object as Service;
+        // Of two Services with one address the first has it.
+        for (const address of addressesOf(service)) if (!owners.has(address)) owners.set(address, service);
+      }
+      const writes: StoreWrite[] = [];
+      for (const stored of store.list(ipAddresses)) {
+        const owner = owners.get(stored.name);
+        const isManaged = stored.object.metadata?.labels?.["ipaddress.kubernetes.io/managed-by"] === managedBy;
+        const isRight =
+          owner !== undefined && describeParent(stored.object as IPAddressObject) === describeService(owner);
+        if (isRight || (owner === undefined && !isManaged)) owners.delete(stored.name);
+        else {
+          const { name, revision } = stored;
+          writes.push({ collection: ipAddresses, namespace: "", name, expectedRevision: revision });
+        }
+      }
+      if (writes.length > 0) store.write(writes);
+      const missing = [...owners].map(([address, service]) => recordAddress(service, address));
+      if (missing.length > 0) store.write(missing);
+      return writes.length + missing.length;
     },
 
     close: unsubscribe,

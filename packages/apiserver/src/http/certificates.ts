@@ -1,4 +1,12 @@
-import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+} from "node:crypto";
 import { type IPAddress, parseAddress } from "@portolan/net";
 import {
   bitString,
@@ -27,7 +35,7 @@ export interface CertificateSet {
   readonly admin: KeyedCertificate;
 }
 
-/** Certificates of the embedded server live as long as its process; ten years are as good as for ever. */
+/** Certificates of the embedded server are for one machine and its tests; ten years are as good as for ever. */
 const lifetime = 10 * 365 * 24 * 3600 * 1000;
 /** Validity begins a little earlier, for clients whose clocks lag. */
 const clockSkew = 3600_000;
@@ -137,38 +145,56 @@ function keyUsage(bits: number): Uint8Array {
   return extension(oid.keyUsage, true, bitString(Uint8Array.of(bits), unused));
 }
 
+const authoritySubject: Subject = { commonName: "portolan-ca" };
+
 /**
- * Makes a certificate authority, a server certificate for the given names and addresses, and a client certificate of the group
- * `system:masters`. Keys are ECDSA P-256, signatures SHA-256; all of it takes a few milliseconds.
+ * Makes a certificate authority. Keys are ECDSA P-256, signatures SHA-256, here and below.
  *
  * @param now milliseconds since the epoch
  */
-export function createCertificates(
-  names: readonly string[],
-  addresses: readonly string[],
-  now: number,
-): CertificateSet {
-  const authority: Subject = { commonName: "portolan-ca" };
-  const authorityKeys = newKeys();
-  const authorityCertificate = issue({
-    subject: authority,
-    keys: authorityKeys,
-    issuer: authority,
-    issuerKeys: authorityKeys,
+export function createAuthority(now: number): KeyedCertificate {
+  const keys = newKeys();
+  const certificate = issue({
+    subject: authoritySubject,
+    keys,
+    issuer: authoritySubject,
+    issuerKeys: keys,
     now,
     extensions: [
       extension(oid.basicConstraints, true, sequence(boolean(true))),
       keyUsage(digitalSignature | certificateSigning | listSigning),
-      extension(oid.subjectKeyIdentifier, false, octetString(keyIdentifier(authorityKeys.publicKey))),
+      extension(oid.subjectKeyIdentifier, false, octetString(keyIdentifier(keys.publicKey))),
     ],
   });
+  return { certificate, key: pemOf(keys) };
+}
+
+function pemOf(keys: KeyPair): string {
+  return keys.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+}
+
+/**
+ * Makes a server certificate for the given names and addresses, and a client certificate of the group `system:masters`. It takes a few
+ * milliseconds.
+ *
+ * @param authority who signs them
+ * @param now milliseconds since the epoch
+ */
+export function createCertificates(
+  authority: KeyedCertificate,
+  names: readonly string[],
+  addresses: readonly string[],
+  now: number,
+): CertificateSet {
+  const privateKey = createPrivateKey(authority.key);
+  const authorityKeys: KeyPair = { privateKey, publicKey: createPublicKey(privateKey) };
 
   function leaf(subject: Subject, usage: string, further: readonly Uint8Array[]): KeyedCertificate {
     const keys = newKeys();
     const certificate = issue({
       subject,
       keys,
-      issuer: authority,
+      issuer: authoritySubject,
       issuerKeys: authorityKeys,
       now,
       extensions: [
@@ -183,7 +209,7 @@ export function createCertificates(
         ...further,
       ],
     });
-    return { certificate, key: keys.privateKey.export({ type: "pkcs8", format: "pem" }).toString() };
+    return { certificate, key: pemOf(keys) };
   }
 
   const parsed = addresses.map(parseAddress).filter((address): address is IPAddress => address !== undefined);
@@ -192,7 +218,7 @@ export function createCertificates(
     ...parsed.map((address) => tagged(7, address.bytes, false)),
   );
   return {
-    authority: authorityCertificate,
+    authority: authority.certificate,
     server: leaf({ commonName: "kube-apiserver" }, oid.serverAuth, [
       extension(oid.subjectAlternativeName, false, alternativeNames),
     ]),

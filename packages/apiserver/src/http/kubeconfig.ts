@@ -1,6 +1,5 @@
-import { chmodSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
 import type { CertificateSet } from "./certificates.ts";
+import { writePrivateFile } from "./credentials.ts";
 
 /** What a kubeconfig for the administrator says. */
 export interface KubeconfigOptions {
@@ -15,9 +14,7 @@ function base64(text: string): string {
   return Buffer.from(text, "utf8").toString("base64");
 }
 
-/**
- * Writes a kubeconfig that only its owner can read (0600): it holds the administrator's key. A file of that name is replaced at once, never half.
- */
+/** Writes a kubeconfig that only its owner can read: it holds the administrator's key. */
 export function writeKubeconfig(options: KubeconfigOptions): void {
   const { url, certificates, path, name } = options;
   const config = {
@@ -36,10 +33,6 @@ export function writeKubeconfig(options: KubeconfigOptions): void {
     contexts: [{ name, context: { cluster: name, user: name } }],
     "current-context": name,
   };
-  mkdirSync(dirname(path), { recursive: true });
-  const temporary = `${path}.${process.pid}.new`;
   // JSON is YAML.
-  writeFileSync(temporary, `${JSON.stringify(config, undefined, 2)}\n`, { mode: 0o600 });
-  chmodSync(temporary, 0o600);
-  renameSync(temporary, path);
+  writePrivateFile(path, `${JSON.stringify(config, undefined, 2)}\n`);
 }

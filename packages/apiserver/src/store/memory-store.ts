@@ -5,6 +5,7 @@ import {
   type StoredObject,
   type StoreEvent,
   type StorePosition,
+  type StoreState,
   type StoreWrite,
 } from "./store.ts";
 
@@ -16,6 +17,8 @@ export interface MemoryStoreOptions {
    * @default 20_000
    */
   readonly maxEvents?: number;
+  /** What is stored at first. Watches from older revisions are answered 410: how it came about is not known. */
+  readonly initial?: StoreState;
 }
 
 /** Names in order, with their objects. */
@@ -108,6 +111,17 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
     }
   }
 
+  function place(collection: Collection, stored: StoredObject): void {
+    let partition = collection.partitions.get(stored.namespace);
+    if (partition === undefined) {
+      partition = new Partition();
+      collection.partitions.set(stored.namespace, partition);
+      collection.namespaces.splice(lowerBound(collection.namespaces, stored.namespace), 0, stored.namespace);
+    }
+    if (!partition.objects.has(stored.name)) collection.size++;
+    partition.set(stored);
+  }
+
   function compact(to: number = revision): void {
     if (to <= compacted) return;
     compacted = Math.min(to, revision);
@@ -137,15 +151,8 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
       collection.size--;
       event = { type: "DELETED", revision, current, previous: previous as StoredObject };
     } else {
-      let partition = collection.partitions.get(namespace);
-      if (partition === undefined) {
-        partition = new Partition();
-        collection.partitions.set(namespace, partition);
-        collection.namespaces.splice(lowerBound(collection.namespaces, namespace), 0, namespace);
-      }
-      partition.set(current);
+      place(collection, current);
       if (previous === undefined) {
-        collection.size++;
         event = { type: "ADDED", revision, current };
       } else {
         event = { type: "MODIFIED", revision, current, previous };
@@ -156,8 +163,25 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
     return event;
   }
 
+  if (options.initial !== undefined) {
+    revision = options.initial.revision;
+    compacted = revision;
+    for (const stored of options.initial.objects) {
+      deepFreeze(stored.object);
+      place(collectionOf(stored.collection), stored);
+    }
+  }
+
+  function subscribe(listener: (event: StoreEvent) => void): () => void {
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  }
+
   return {
     get revision() {
+      return revision;
+    },
+    get persistedRevision() {
       return revision;
     },
     get compactedRevision() {
@@ -187,10 +211,9 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
       const events = collections.get(name)?.events ?? [];
       return events.slice(firstAfter(events, after));
     },
-    subscribe(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
+    persisted: () => undefined,
+    subscribe,
+    follow: subscribe,
     compact,
     close() {
       listeners.clear();

@@ -43,6 +43,12 @@ export interface StorePosition {
   readonly name: string;
 }
 
+/** All objects at one revision. */
+export interface StoreState {
+  readonly revision: number;
+  readonly objects: Iterable<StoredObject>;
+}
+
 /**
  * Where objects live: one revision counter for everything, an ordered log of changes, atomic writes. All calls are synchronous and see a
  * consistent state, so a request handler that does not await runs as one transaction.
@@ -50,6 +56,8 @@ export interface StorePosition {
 export interface Store {
   /** Revision of the newest change; 1 when nothing was written yet. */
   readonly revision: number;
+  /** Revision of the newest change that a crash would leave in place. {@link Store.revision} in stores that keep nothing. */
+  readonly persistedRevision: number;
   /** Events at or below this revision are forgotten. */
   readonly compactedRevision: number;
   get(collection: string, namespace: string, name: string): StoredObject | undefined;
@@ -63,9 +71,10 @@ export interface Store {
   /** Number of objects, without looking at each. */
   count(collection: string, namespace?: string): number;
   /**
-   * Writes all or nothing, and gives each write a revision of its own, in order.
+   * Writes all or nothing, also when a crash comes, and gives each write a revision of its own, in order.
    *
    * @throws StoreConflictError when an expectation does not hold; nothing is written then
+   * @throws StoreFailedError when the storage broke before
    */
   write(writes: readonly StoreWrite[]): readonly StoredObject[];
   /**
@@ -74,8 +83,17 @@ export interface Store {
    * @returns `undefined` when the log does not reach back that far
    */
   eventsAfter(collection: string, revision: number): readonly StoreEvent[] | undefined;
-  /** Calls the listener after every write, once per event and in order. Returns what ends it. */
+  /**
+   * Waits until a crash can take back nothing of what was written so far. Whoever answers a request waits for it, reads too: nobody may
+   * learn of a state that could still vanish.
+   *
+   * @returns `undefined` when there is nothing to wait for; rejects with {@link StoreFailedError} when the storage broke
+   */
+  persisted(): Promise<void> | undefined;
+  /** Calls the listener within every write, once per event and in order. Returns what ends it. */
   subscribe(listener: (event: StoreEvent) => void): () => void;
+  /** As {@link Store.subscribe}, but calls when the event is {@link Store.persisted}: for whoever tells others. */
+  follow(listener: (event: StoreEvent) => void): () => void;
   /** Forgets events at or below a revision (the newest by default). */
   compact(revision?: number): void;
   close(): void;
@@ -95,5 +113,15 @@ export class StoreConflictError extends Error {
     this.name = "StoreConflictError";
     this.write = write;
     this.stored = stored;
+  }
+}
+
+/** The storage under a store broke: a full disk, a device that is gone. What was not persisted by then is lost, and nothing more is written. */
+export class StoreFailedError extends Error {
+  readonly code = "store-failed";
+
+  constructor(what: string, cause: unknown) {
+    super(`${what} failed: ${(cause as Error).message}; make room or repair it, and start the server again`, { cause });
+    this.name = "StoreFailedError";
   }
 }

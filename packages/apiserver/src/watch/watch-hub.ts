@@ -33,10 +33,13 @@ const bookmarkInterval = 60_000;
 interface Watcher {
   readonly request: WatchRequest;
   readonly stream: EventStream;
+  /** Events up to this revision have been sent, or were before the watch. */
+  sent: number;
 }
 
 /**
- * Brings events of the store to watchers. One subscription to the store serves all; an event visits only the watchers of its collection.
+ * Brings events of the store to watchers, when they last. One subscription to the store serves all; an event visits only the watchers of its
+ * collection.
  */
 export class WatchHub {
   readonly #store: Store;
@@ -47,7 +50,7 @@ export class WatchHub {
   constructor(store: Store, clock: Clock) {
     this.#store = store;
     this.#clock = clock;
-    this.#unsubscribe = store.subscribe((event) => {
+    this.#unsubscribe = store.follow((event) => {
       for (const watcher of this.#watchers.get(event.current.collection) ?? []) deliver(watcher, event);
     });
   }
@@ -60,7 +63,7 @@ export class WatchHub {
   }
 
   /**
-   * Opens a watch.
+   * Opens a watch. What it begins with may not be persisted yet: the stream is for reading when {@link Store.persisted} says so.
    *
    * @returns `undefined` when the log does not reach back to `from`
    */
@@ -68,10 +71,11 @@ export class WatchHub {
     const events = this.#store.eventsAfter(request.collection, Math.min(request.from, this.#store.revision));
     if (events === undefined) return undefined;
     const stream = new EventStream();
-    const watcher: Watcher = { request, stream };
+    const watcher: Watcher = { request, stream, sent: request.from };
     for (const stored of request.initial) stream.push(request.encode("ADDED", stored));
     if (request.bookmarkAfterInitial) stream.push(request.encodeBookmark(this.#store.revision, true));
     for (const event of events) deliver(watcher, event);
+    watcher.sent = Math.max(watcher.sent, this.#store.revision);
 
     let watchers = this.#watchers.get(request.collection);
     if (watchers === undefined) {
@@ -84,7 +88,7 @@ export class WatchHub {
     let cancelBookmark: (() => void) | undefined;
     const scheduleBookmark = (): void => {
       cancelBookmark = this.#clock.schedule(() => {
-        stream.push(request.encodeBookmark(this.#store.revision, false));
+        stream.push(request.encodeBookmark(this.#store.persistedRevision, false));
         if (!stream.isEnded) scheduleBookmark();
       }, bookmarkInterval);
     };
@@ -116,8 +120,10 @@ export class WatchHub {
 }
 
 /** Sends an event as the watcher's selectors see it: what stops matching is deleted for it, what starts is added. */
-function deliver({ request, stream }: Watcher, event: StoreEvent): void {
-  if (event.revision <= request.from) return;
+function deliver(watcher: Watcher, event: StoreEvent): void {
+  const { request, stream } = watcher;
+  if (event.revision <= watcher.sent) return;
+  watcher.sent = event.revision;
   if (request.namespace !== undefined && event.current.namespace !== request.namespace) return;
   const isMatch = event.type !== "DELETED" && request.matches(event.current.object);
   const wasMatch = event.previous !== undefined && request.matches(event.previous.object);
