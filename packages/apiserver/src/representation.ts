@@ -77,7 +77,7 @@ export function printList(items: readonly StoredObject[], metadata: ListMeta, pr
         items: items.map((item) => partial(item.object, version)),
       });
     case "object": {
-      const head = `{"kind":"${definition.kind}List","apiVersion":${JSON.stringify(definition.apiVersion)},"metadata":${JSON.stringify(metadata)},"items":[`;
+      const head = `{"kind":${JSON.stringify(definition.custom?.listKind ?? `${definition.kind}List`)},"apiVersion":${JSON.stringify(definition.apiVersion)},"metadata":${JSON.stringify(metadata)},"items":[`;
       return `${head}${items.map((item) => itemText(item.object)).join(",")}]}`;
     }
   }

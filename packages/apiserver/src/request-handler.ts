@@ -1,7 +1,6 @@
 import type { ApiRequest, ApiResponse, Clock } from "@portolan/client";
 import { sleep } from "@portolan/client";
 import {
-  applyDefaults,
   badRequestStatus,
   expiredStatus,
   forbiddenStatus,
@@ -23,12 +22,18 @@ import {
 import type { IPFamily } from "@portolan/net";
 import type { ServiceAllocator } from "./allocators/service-allocator.ts";
 import { anonymousUser, authorize, type User } from "./authorization.ts";
+import { definitionsCollection } from "./custom-resources/custom-resource-definition.ts";
+import {
+  type CustomResourceRegistry,
+  createCustomResourceRegistry,
+} from "./custom-resources/custom-resource-registry.ts";
 import { discoveryResponse, type VersionInfo } from "./discovery/index.ts";
-import { DecodeError, decodeObject } from "./encoding/decoding.ts";
+import { DecodeError } from "./encoding/decoding.ts";
 import { isJsonObject, type JsonValue } from "./encoding/json.ts";
 import type { FaultInjector } from "./faults.ts";
 import type { FeatureGates } from "./feature-gates.ts";
 import { configurationProblems } from "./fields/typed-value.ts";
+import { createBuiltinCodec } from "./object-codec.ts";
 import { openapiResponse } from "./openapi/index.ts";
 import { applyJsonPatch } from "./patches/json-patch.ts";
 import { applyMergePatch } from "./patches/merge-patch.ts";
@@ -69,6 +74,9 @@ const patchTypes = [
   "application/strategic-merge-patch+json",
   "application/apply-patch+yaml",
 ];
+
+/** Strategic merge needs a patch strategy per field, which definitions of custom resources cannot say. */
+const customPatchTypes = patchTypes.filter((type) => type !== "application/strategic-merge-patch+json");
 
 const endpointsWarning = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
 
@@ -147,6 +155,24 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       collectionName(definition),
       new ResourceStorage(definition, schema, strategyOf(collectionName(definition)), store),
     );
+  }
+
+  const custom: CustomResourceRegistry = createCustomResourceRegistry({
+    store,
+    builtin: registry,
+    definitions: () => storages.get(definitionsCollection),
+    context: () => contextFor(false),
+    cutWatches: (collection) => hub.cut(collection),
+  });
+
+  /** All kinds that are served now. */
+  function served(): readonly ResourceDefinition[] {
+    const added = custom.list();
+    return added.length === 0 ? registry : [...registry, ...added];
+  }
+
+  function storageFor(definition: ResourceDefinition): ResourceStorage | undefined {
+    return definition.custom === undefined ? storages.get(collectionName(definition)) : custom.storageOf(definition);
   }
 
   function contextFor(dryRun: boolean, warn: (text: string) => void = () => {}): StrategyContext {
@@ -280,7 +306,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     );
     await waitForRevision(revision, exchange.request.signal);
     const stored = storage.get(storage.definition.namespaced ? info.namespace : "", info.name);
-    return respondObject(exchange, 200, stored.object, storage.definition, storage.schema);
+    return respondObject(exchange, 200, storage.codec.view(stored.object), storage.definition, storage.schema);
   }
 
   interface ContinueToken {
@@ -379,7 +405,8 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
             ...(selection.isEverything ? { remainingItemCount: snapshot.remaining } : {}),
           }),
     };
-    const text = finish(printList(snapshot.items, metadata, printer), representation.format, printer.pretty);
+    const items = snapshot.items.map((stored) => storage.view(stored));
+    const text = finish(printList(items, metadata, printer), representation.format, printer.pretty);
     return respond(exchange, 200, text, representation.format === "yaml" ? "application/yaml" : "application/json");
   }
 
@@ -421,7 +448,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       from: sendInitial || asked === undefined || asked === 0 ? store.revision : asked,
       bookmarks: watchOptions.allowWatchBookmarks,
       timeoutMilliseconds: timeout,
-      encode: (type, stored) => print(type, stored.object),
+      encode: (type, stored) => print(type, storage.codec.view(stored.object)),
       encodeBookmark: (revision, endsInitialEvents) =>
         print("BOOKMARK", bookmarkObject(printer, revision, endsInitialEvents)),
       signal: request.signal,
@@ -478,14 +505,14 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       request.body as Body,
       header(request, "content-type"),
       storage.definition,
-      storage.schema,
+      storage.codec,
       {
         validation: writeOptions.fieldValidation,
         warn: warner(exchange),
       },
     );
     checkNamespace(object, info, storage.definition);
-    applyDefaults(object);
+    storage.codec.applyDefaults(object);
     return respondWrite(
       exchange,
       storage.create(info.namespace, object, writeContext(exchange, writeOptions, "")),
@@ -501,7 +528,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       request.body as Body,
       header(request, "content-type"),
       storage.definition,
-      storage.schema,
+      storage.codec,
       {
         validation: writeOptions.fieldValidation,
         warn: warner(exchange),
@@ -515,7 +542,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       );
     if (name !== info.name)
       throw badRequestStatus(`the name of the object (${name}) does not match the name on the URL (${info.name})`);
-    applyDefaults(object);
+    storage.codec.applyDefaults(object);
     const result = storage.update(
       info.namespace,
       info.name,
@@ -539,7 +566,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     shown: () => string,
     writeOptions: WriteOptions,
   ): KubernetesObject {
-    const { definition, schema } = storage;
+    const { definition, codec } = storage;
     if (!isJsonObject(patched)) throw patchInvalid(shown(), "json: cannot unmarshal into an object");
     const { kind, apiVersion } = patched;
     if (kind !== definition.kind || apiVersion !== definition.apiVersion) {
@@ -550,7 +577,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       throw patchInvalid(shown(), found);
     }
     try {
-      const decoded = decodeObject(documentOf(patched), schema);
+      const decoded = codec.decode(documentOf(patched));
       if (decoded.problems.length > 0) {
         if (writeOptions.fieldValidation === "Strict")
           throw patchInvalid(shown(), `strict decoding error: ${decoded.problems.join(", ")}`);
@@ -567,7 +594,8 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     const { info, request } = exchange;
     const { definition, schema } = storage;
     const mediaType = mediaTypeOf(header(request, "content-type"));
-    if (!patchTypes.includes(mediaType)) throw unsupportedMediaTypeStatus(patchTypes);
+    const accepted = definition.custom === undefined ? patchTypes : customPatchTypes;
+    if (!accepted.includes(mediaType)) throw unsupportedMediaTypeStatus(accepted);
     negotiate(header(request, "accept"), true);
     const isApply = mediaType === "application/apply-patch+yaml";
     const writeOptions = readWriteOptions(info.query, "PatchOptions", isApply);
@@ -597,7 +625,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
         mediaType === "application/strategic-merge-patch+json" ? goValue(value) : JSON.stringify(patched);
       const object = decodePatched(exchange, storage, patched, shown, writeOptions);
       checkPatchedIdentity(object, info, definition);
-      return { object: applyDefaults(object) };
+      return { object: storage.codec.applyDefaults(object) };
     };
     return respondWrite(exchange, storage.update(info.namespace, info.name, change, "patch", context), storage);
   }
@@ -682,7 +710,8 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     const schema = schemaOf("v1", "DeleteOptions");
     if (schema === undefined) return undefined;
     const type = { apiVersion: "v1", kind: "DeleteOptions", version: "v1" };
-    const parsed = decodeBody(rewriteDeleteOptions(body), header(request, "content-type"), type, schema, {
+    const codec = createBuiltinCodec(schema);
+    const parsed = decodeBody(rewriteDeleteOptions(body), header(request, "content-type"), type, codec, {
       validation: "Ignore",
       warn: () => {},
     });
@@ -724,12 +753,17 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
 
   async function handleResource(exchange: Exchange): Promise<ApiResponse> {
     const { info } = exchange;
-    const definition = definitions.get(`${info.group}/${info.version}/${info.resource}`);
+    const definition =
+      definitions.get(`${info.group}/${info.version}/${info.resource}`) ??
+      custom.find(info.group, info.version, info.resource);
     if (definition === undefined) {
-      if (groupVersions.has(`${info.group}/${info.version}`)) throw resourceNotFoundStatus();
+      const isKnown =
+        groupVersions.has(`${info.group}/${info.version}`) || custom.hasGroupVersion(info.group, info.version);
+      if (isKnown) throw resourceNotFoundStatus();
       return respond(exchange, 404, "404 page not found\n", "text/plain; charset=utf-8");
     }
     if (definition.apiVersion === "v1" && definition.kind === "Endpoints") warner(exchange)(endpointsWarning);
+    if (definition.custom?.deprecationWarning !== undefined) warner(exchange)(definition.custom.deprecationWarning);
     if (definition.namespaced && info.namespace === "" && info.verb !== "list" && info.verb !== "watch") {
       // Only lists and watches span namespaces.
       throw info.verb === "create" && !definition.verbs.includes("get")
@@ -742,7 +776,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     if (info.subresource !== "") {
       const subresource = definition.subresources?.find((candidate) => candidate.name === info.subresource);
       if (subresource === undefined) throw resourceNotFoundStatus();
-      const storage = storages.get(collectionName(definition));
+      const storage = storageFor(definition);
       if (storage === undefined) throw resourceNotFoundStatus();
       if (!subresource.verbs.includes(info.verb)) throw methodNotAllowedStatus();
       if (info.subresource === "status") {
@@ -755,7 +789,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     }
 
     if (!definition.verbs.includes(info.verb)) throw methodNotAllowedStatus();
-    const storage = storages.get(collectionName(definition));
+    const storage = storageFor(definition);
     if (storage === undefined) return options.subresources.review(exchange, definition, handler);
     switch (info.verb) {
       case "get":
@@ -787,7 +821,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     const isRead = request.method === "GET" || request.method === "HEAD";
     const accept = header(request, "accept") ?? "";
     const path = info.path.length > 1 && info.path.endsWith("/") ? info.path.slice(0, -1) : info.path;
-    const discovery = discoveryResponse(path, accept, registry, options.version, {
+    const discovery = discoveryResponse(path, accept, served(), options.version, {
       serverAddress: options.serverAddress,
     });
     if (discovery !== undefined) {
@@ -795,7 +829,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       return respond(exchange, discovery.status, discovery.body, discovery.contentType);
     }
     const ifNoneMatch = header(request, "if-none-match");
-    const openapi = openapiResponse(path, accept, registry, ifNoneMatch === undefined ? {} : { ifNoneMatch });
+    const openapi = openapiResponse(path, accept, served(), ifNoneMatch === undefined ? {} : { ifNoneMatch });
     if (openapi !== undefined) {
       if (!isRead) throw methodNotAllowedStatus();
       return {
@@ -820,7 +854,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
         options.metrics.text(),
         "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
       );
-    return respond(exchange, 200, JSON.stringify({ paths: rootPaths(registry) }, undefined, 2));
+    return respond(exchange, 200, JSON.stringify({ paths: rootPaths(served()) }, undefined, 2));
   }
 
   function healthResponse(exchange: Exchange, endpoint: string, check: string | undefined): ApiResponse {
@@ -882,7 +916,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
 
   const handler: RequestHandler = {
     contextFor,
-    storageOf: (collection) => storages.get(collection),
+    storageOf: (collection) => storages.get(collection) ?? custom.storageOfCollection(collection),
     refuse(request, error) {
       const info = readRequestInfo(request.method, request.path.slice(0, maxUrlLength));
       return respondStatus({ request, info, user: anonymousUser, warnings: [] }, error.status);

@@ -189,10 +189,7 @@ export function createServiceAllocator(options: ServiceAllocatorOptions): Servic
   function freeAddress(service: Service, address: string): StoreWrite | undefined {
     const stored = store.get(ipAddresses, "", address);
     // Only the own record: somebody may have put another in its place by hand.
-    if (
-      stored === undefined ||
-      describeParent(stored.object as IPAddressObject) !== describeService(service)
-    )
+    if (stored === undefined || describeParent(stored.object as IPAddressObject) !== describeService(service))
       return undefined;
     return { collection: ipAddresses, namespace: "", name: address, expectedRevision: stored.revision };
   }
