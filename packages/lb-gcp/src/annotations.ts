@@ -1,0 +1,192 @@
+import type { AnnotationRegistry } from "@portolan/lb";
+
+/** Keys of annotations that the rules ask for by name. */
+export const annotationKeys = {
+  type: "networking.gke.io/load-balancer-type",
+  formerType: "cloud.google.com/load-balancer-type",
+  globalAccess: "networking.gke.io/internal-load-balancer-allow-global-access",
+  internalSubnet: "networking.gke.io/internal-load-balancer-subnet",
+  subnet: "networking.gke.io/load-balancer-subnet",
+  addresses: "networking.gke.io/load-balancer-ip-addresses",
+  networkTier: "cloud.google.com/network-tier",
+  backendService: "cloud.google.com/l4-rbs",
+  strongAffinity: "networking.gke.io/l4-strong-session-affinity",
+  weighted: "networking.gke.io/weighted-load-balancing",
+  loggingConfiguration: "networking.gke.io/l4lb-config",
+  customRule: "networking.gke.io/custom-forwarding-rule",
+  ipv6Collection: "networking.gke.io/ip-collection-v6",
+  backendShare: "alpha.cloud.google.com/load-balancer-backend-share",
+  formerBackendShare: "cloud.google.com/load-balancer-backend-share",
+  endpointGroups: "cloud.google.com/neg",
+  backendConfiguration: "cloud.google.com/backend-config",
+} as const;
+
+/** Values of `spec.loadBalancerClass` that name a kind of load balancer of Google's. */
+export const loadBalancerClasses = {
+  external: "networking.gke.io/l4-regional-external",
+  internal: "networking.gke.io/l4-regional-internal",
+  targetPool: "networking.gke.io/l4-regional-external-legacy",
+  instanceGroup: "networking.gke.io/l4-regional-internal-legacy",
+} as const;
+
+const resourceName = /^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?$/;
+const types = { kind: "enumeration", values: ["Internal", "internal", "External"] } as const;
+const share = { kind: "boolean", reading: "true-only" } as const;
+
+/** Annotations that load balancers on Google Cloud read. */
+export const gcpAnnotations: AnnotationRegistry = {
+  prefixes: ["networking.gke.io/", "cloud.google.com/", "alpha.cloud.google.com/"],
+  rows: [
+    {
+      key: annotationKeys.type,
+      type: types,
+      default: "External",
+      sets: "loadBalancingScheme of backend service and forwarding rule",
+      appliesWhen: "spec.loadBalancerClass is not set",
+      change: "ip-change",
+      exposure: true,
+    },
+    {
+      key: annotationKeys.formerType,
+      type: types,
+      default: "External",
+      sets: "loadBalancingScheme of backend service and forwarding rule",
+      appliesWhen: `spec.loadBalancerClass and ${annotationKeys.type} are not set`,
+      change: "ip-change",
+      exposure: true,
+      deprecatedFor: annotationKeys.type,
+    },
+    {
+      key: annotationKeys.globalAccess,
+      type: { kind: "boolean", reading: "true-only" },
+      default: "false",
+      sets: "forwardingRule.allowGlobalAccess: clients of other regions may use an internal load balancer",
+      appliesWhen: "internal",
+      change: "in-place",
+    },
+    {
+      key: annotationKeys.internalSubnet,
+      type: { kind: "string", pattern: resourceName },
+      default: "the cluster's subnet",
+      sets: "forwardingRule.subnetwork: where the address comes from",
+      appliesWhen: `internal, ${annotationKeys.subnet} is not set`,
+      change: "ip-change",
+    },
+    {
+      key: annotationKeys.subnet,
+      type: { kind: "string", pattern: resourceName },
+      default: "the cluster's subnet",
+      sets: "forwardingRule.subnetwork: where an internal or an IPv6 address comes from",
+      appliesWhen: "internal, or with IPv6",
+      conflictsWith: [annotationKeys.ipv6Collection],
+      change: "ip-change",
+    },
+    {
+      key: annotationKeys.addresses,
+      type: { kind: "list", item: resourceName },
+      default: "an address that the cloud picks",
+      sets: "forwardingRule.IPAddress: names of reserved addresses, one per family; wins over spec.loadBalancerIP",
+      change: "ip-change",
+    },
+    {
+      key: annotationKeys.networkTier,
+      type: { kind: "enumeration", values: ["Premium", "Standard"] },
+      default: "Premium",
+      sets: "networkTier of forwarding rule and address",
+      appliesWhen: "external",
+      change: "ip-change",
+      badValue: "warning",
+    },
+    {
+      key: annotationKeys.backendService,
+      type: { kind: "enumeration", values: ["enabled"] },
+      default: "enabled here; off in clusters that do not make it their default",
+      sets: "a backend service instead of a target pool",
+      appliesWhen: "external, at creation",
+      change: "ignored",
+      badValue: "warning",
+    },
+    {
+      key: annotationKeys.strongAffinity,
+      type: { kind: "enumeration", values: ["enabled"] },
+      default: "off",
+      sets: "backendService.connectionTrackingPolicy: flows of a client stay together for the affinity's timeout",
+      appliesWhen: "external, spec.sessionAffinity is ClientIP with a timeout of 60 to 57600 seconds",
+      change: "in-place",
+      badValue: "warning",
+    },
+    {
+      key: annotationKeys.weighted,
+      type: { kind: "enumeration", values: ["pods-per-node"] },
+      default: "every node weighs the same",
+      sets: "backendService.localityLbPolicy",
+      appliesWhen: "spec.externalTrafficPolicy is Local",
+      change: "in-place",
+      badValue: "warning",
+    },
+    {
+      key: annotationKeys.loggingConfiguration,
+      type: { kind: "string" },
+      sets: "backendService.logConfig, by the name of an L4LBConfig; not read here",
+      change: "ignored",
+    },
+    {
+      key: annotationKeys.customRule,
+      type: { kind: "string", pattern: resourceName },
+      sets: "a forwarding rule that someone else manages; not read here",
+      change: "ignored",
+    },
+    {
+      key: annotationKeys.ipv6Collection,
+      type: { kind: "string" },
+      sets: "forwardingRule.ipCollection: own IPv6 addresses",
+      appliesWhen: "external, IPv6 only",
+      conflictsWith: [annotationKeys.subnet],
+      change: "ip-change",
+    },
+    {
+      key: annotationKeys.backendShare,
+      type: share,
+      default: "false",
+      sets: "one backend service for all Services of the same protocol and affinity",
+      appliesWhen: "internal with instance groups, spec.externalTrafficPolicy is Cluster",
+      change: "replace",
+    },
+    {
+      key: annotationKeys.formerBackendShare,
+      type: share,
+      default: "false",
+      sets: "one backend service for all Services of the same protocol and affinity",
+      appliesWhen: "internal with instance groups, spec.externalTrafficPolicy is Cluster",
+      change: "replace",
+      deprecatedFor: annotationKeys.backendShare,
+    },
+    {
+      key: annotationKeys.endpointGroups,
+      type: { kind: "json" },
+      sets: "endpoint groups of application load balancers; nothing here",
+      change: "ignored",
+      badValue: "warning",
+    },
+    {
+      key: annotationKeys.backendConfiguration,
+      type: { kind: "json" },
+      sets: "backend services of application load balancers; nothing here",
+      change: "ignored",
+      badValue: "warning",
+    },
+    ...["backend-service", "target-pool"].map((name) => ({
+      key: `networking.gke.io/${name}`,
+      type: { kind: "string" } as const,
+      sets: "nothing: Google's controller writes down what it made",
+      change: "ignored" as const,
+    })),
+    {
+      key: "cloud.google.com/neg-status",
+      type: { kind: "json" },
+      sets: "nothing: Google's controller writes down what it made",
+      change: "ignored",
+      badValue: "warning",
+    },
+  ],
+};
