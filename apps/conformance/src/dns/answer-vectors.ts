@@ -18,6 +18,7 @@ import {
 } from "@portolan/dns/message";
 import { type ClusterZone, type ClusterZoneOptions, createClusterZone, type PodMode } from "@portolan/dns/zone";
 import type { CaseResult } from "../area.ts";
+import { requireAgreement } from "./dataplane-agreement.ts";
 import {
   aliasOrderDifference,
   type RecordedRecord,
@@ -217,7 +218,10 @@ export async function askVector(
     message = { ...message, authorities: [recordFromText(query.name, 0, "SOA", data)] };
   }
   const client = { address: query.client ?? "127.0.0.1", port: 40000, transport: query.transport ?? "udp" } as const;
-  const result = await subject.handler.handle(encodeMessage(message), client);
+  const request = encodeMessage(message);
+  const result = await subject.handler.handle(request, client);
+  if (result === undefined || result instanceof Uint8Array)
+    requireAgreement(subject, request, client.transport, result);
   if (result === undefined) return undefined;
   if (result instanceof Uint8Array) return { message: decodeMessage(result), size: result.length };
   const messages = result.map((bytes) => decodeMessage(bytes));

@@ -18,6 +18,7 @@ import {
 } from "@portolan/dns/message";
 import type { CaseFile, CaseResult } from "../area.ts";
 import { jsonLines } from "../area.ts";
+import { requireAgreement } from "./dataplane-agreement.ts";
 import {
   aliasOrderDifference,
   type RecordedRecord,
@@ -150,7 +151,10 @@ async function ask(
   transport: "udp" | "tcp",
 ): Promise<{ message: Message; size: number } | undefined> {
   const client = { address: "127.0.0.1", port: 40000, transport } as const;
-  const result = await subject.assembly.handler.handle(wire, client);
+  const { handler, zone } = subject.assembly;
+  const result = await handler.handle(wire, client);
+  if (zone !== undefined && (result === undefined || result instanceof Uint8Array))
+    requireAgreement({ handler, zone }, wire, transport, result);
   if (result === undefined) return undefined;
   if (result instanceof Uint8Array) return { message: decodeMessage(result), size: result.length };
   const messages = result.map((bytes) => decodeMessage(bytes));

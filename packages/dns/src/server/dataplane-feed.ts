@@ -52,13 +52,13 @@ export function feedDataplane(
 
   function answerSpec(found: PlainAnswer | undefined): DnsNameSpec["answers"][number] {
     if (found === undefined || found.rcode !== responseCodes.NOERROR) return undefined;
-    const { answers: list, authorities, additionals, records } = found;
+    const { answers: list, authorities, additionals } = found;
     if (list.length === 0) return authorities.length === 1 && additionals.length === 0 ? "no-data" : undefined;
     if (authorities.length > 0) return undefined;
     const addresses =
       additionals.length === 0 && list.every(({ type }) => type === recordTypes.A || type === recordTypes.AAAA);
     const spec: DnsAnswerSpec = {
-      records,
+      records: found.records(),
       answers: list.length,
       additionals: additionals.length,
       anyOrder: addresses && anyOrder,
@@ -89,8 +89,8 @@ export function feedDataplane(
     // What has no address of its own is an alias, or empty, or unfinished: the server knows.
     if (service.answers.some((answer) => answer !== undefined))
       for (const labels of others) {
-        const port = labels.length === own.length + 2;
-        const spec = nameSpec(labels, false, port ? [recordTypes.SRV] : types);
+        // Names of ports and protocols are asked for SRV; what else is asked there is rare.
+        const spec = nameSpec(labels, false, labels[0]!.startsWith("_") ? [recordTypes.SRV] : types);
         if (spec.answers.some((answer) => answer !== undefined)) specs.push(spec);
       }
     answers.setNames(key, specs);
@@ -119,7 +119,7 @@ export function feedDataplane(
     const found = handler.plainAnswer(domain, recordTypes.A);
     const soa = found?.authorities[0];
     if (found === undefined || soa?.type !== recordTypes.SOA || found.answers.length > 0) return undefined;
-    const { records } = found;
+    const records = found.records();
     const pointers: number[] = [];
     for (let at = 12; pointers.length < 2; at += 2) {
       while (records[at]! > 0 && records[at]! < 64) at += 1 + records[at]!;

@@ -8,7 +8,6 @@ import {
   type Message,
   type MessageEncoder,
   type Question,
-  queryMessage,
 } from "../message/message.ts";
 import {
   type DomainName,
@@ -154,8 +153,8 @@ export interface PlainAnswer {
   readonly answers: readonly ResourceRecord[];
   readonly authorities: readonly ResourceRecord[];
   readonly additionals: readonly ResourceRecord[];
-  /** All of these, encoded. */
-  readonly records: Uint8Array;
+  /** Encodes all of these. */
+  records(): Uint8Array;
 }
 
 const root = new Uint8Array(1);
@@ -163,6 +162,22 @@ const chaosNames = {
   version: ["version.bind.", "version.server."].map((name) => nameFromText(name)),
   authors: ["authors.bind."].map((name) => nameFromText(name)),
   hostname: ["hostname.bind.", "id.server."].map((name) => nameFromText(name)),
+};
+
+const nobody: QueryClient = { address: "", port: 0, transport: "tcp" };
+const plainQuery: Query = {
+  outcome: "query",
+  id: 0,
+  flags: 0,
+  opcode: operationCodes.QUERY,
+  nameEnd: 0,
+  type: 0,
+  class: recordClasses.IN,
+  optionsOffset: -1,
+  optionsLength: 0,
+  udpPayloadSize: 512,
+  dnssecOk: false,
+  ednsVersion: 0,
 };
 
 /** Extended errors (RFC 8914). */
@@ -678,7 +693,7 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
       const block = route(domain, recordTypes.A);
       const zone = block?.zone;
       if (zone === undefined || admission !== undefined || block?.access !== undefined) return undefined;
-      if (!zone.zones.some((one) => equalNames(one, domain))) return undefined;
+      if (zone.imports || !zone.zones.some((one) => equalNames(one, domain))) return undefined;
       const related = (one: DomainName): boolean => isWithin(domain, one) || isWithin(one, domain);
       const { fallthrough } = block!;
       const elsewhere = [...routes.map(({ origin }) => origin), ...zone.zones];
@@ -696,18 +711,19 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
       const block = route(name, type);
       const found = block?.zone?.answer(name, type);
       if (found === undefined || found.chase !== undefined || !found.authoritative) return undefined;
-      const question = encoder.encode(queryMessage(0, { name, type, class: recordClasses.IN })).slice();
-      const query = readQuery(question);
-      if (query.outcome !== "query") return undefined;
-      const client: QueryClient = { address: "", port: 0, transport: "tcp" };
-      const asked: Asked = { request: question, query, name, client, block, started: 0, ednsOptions: [] };
-      const message = messageOf(
-        asked,
-        { ...outcome(found.rcode, "", ""), ...found, zone: "", authoritative: true },
-        undefined,
-      );
-      const { rcode, answers, authorities, additionals } = message;
-      return { rcode, answers, authorities, additionals, records: encoder.encode(message).slice(question.length) };
+      const query: Query = { ...plainQuery, nameEnd: headerLength + name.length, type };
+      const request = new Uint8Array(0);
+      const asked: Asked = { request, query, name, client: nobody, block, started: 0, ednsOptions: [] };
+      const { rcode, answers, authorities, additionals } = found;
+      const result = { ...outcome(rcode, "", ""), authoritative: true, answers, authorities, additionals };
+      const message = messageOf(asked, result, undefined);
+      return {
+        rcode,
+        answers: message.answers,
+        authorities: message.authorities,
+        additionals: message.additionals,
+        records: () => encoder.encode(message).slice(query.nameEnd + 4),
+      };
     },
     handle(request, client) {
       const started = now();

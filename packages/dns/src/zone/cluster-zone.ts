@@ -140,6 +140,8 @@ export interface ClusterZone {
   readonly generation: number;
   /** Counts all changes that any answer may show. */
   readonly revision: number;
+  /** {@link domain} answers from ServiceImports, not from Services (KEP-1645). */
+  readonly imports: boolean;
   /** Names of exposed namespaces, and Services as `namespace/name`. */
   contents(): { readonly namespaces: readonly string[]; readonly services: readonly string[] };
   /**
@@ -828,6 +830,7 @@ export function createClusterZone(options: ClusterZoneOptions = {}): ClusterZone
     setLocalAddresses,
     answer,
     transfer,
+    imports: imported.has(nameKey(domain)),
     contents: () => ({
       namespaces: index.exposedNamespaces(),
       services: index.allServices().map(({ namespace, name }) => `${namespace}/${name}`),
