@@ -201,7 +201,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
 
   /** What memory has and the disk has not cannot be taken back, so nothing is answered any more. */
   function fail(cause: unknown): void {
-    failure = new StoreFailedError(`writing ${path}`, cause);
+    failure = new StoreFailedError("writing the store", cause);
     for (const waiter of waiters.splice(0)) waiter.reject(failure);
   }
 
@@ -223,7 +223,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     compact: memory.compact,
     write(writes) {
       if (failure !== undefined) throw failure;
-      if (isClosed) throw new StoreFailedError(`writing ${path}`, new Error("the store is closed"));
+      if (isClosed) throw new StoreFailedError("writing the store", new Error("the store is closed"));
       return memory.write(writes);
     },
     persisted() {
