@@ -42,6 +42,7 @@ const sets: ReadonlySet<string> = new Set([
   "register",
   "deregister",
   "ingress",
+  "nodeSecurityGroupIngress",
   "allowed",
 ]);
 
