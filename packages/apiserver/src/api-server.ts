@@ -5,9 +5,11 @@ import type { Duplex } from "node:stream";
 import { type Clock, systemClock, type Transport } from "@portolan/client";
 import { type KubernetesObject, type Pod, unauthorizedStatus } from "@portolan/core";
 import { type IPFamily, parsePrefix } from "@portolan/net";
+import { createAccessControl } from "./access-control/access-control.ts";
+import { authorize } from "./access-control/authorize.ts";
 import { createNodePortRange } from "./allocators/node-port-range.ts";
 import { createServiceAllocator } from "./allocators/service-allocator.ts";
-import { adminUser, anonymousUser, authorize, type User } from "./authorization.ts";
+import { adminUser, anonymousUser, serviceAccountUser, type User } from "./authorization.ts";
 import { type AdvertisedAddress, writeInitialObjects } from "./bootstrap.ts";
 import { builtinResources, type VersionInfo } from "./discovery/index.ts";
 import { FaultInjector, type Faults } from "./faults.ts";
@@ -190,7 +192,15 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
     return issuer;
   }
   const issueToken = (user: User, expires?: number): string => tokens().issue(user, clock.now(), expires);
-  const userOfToken = (token: string): User | undefined => tokens().userOf(token, clock.now());
+  const accessControl = createAccessControl(store);
+
+  /** Tokens of service accounts end with the account. */
+  function userOfToken(token: string): User | undefined {
+    const user = tokens().userOf(token, clock.now());
+    const [, namespace, name] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user?.name ?? "") ?? [];
+    if (namespace === undefined || name === undefined || user?.uid === undefined) return user;
+    return store.get("serviceaccounts", namespace, name)?.object.metadata?.uid === user.uid ? user : undefined;
+  }
 
   // Streams may come later than the server; the handler asks each time.
   const lateStreams: PodStreams = {
@@ -212,6 +222,7 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
     ipFamilies,
     projectedConfigMaps: options.projectedConfigMaps ?? [],
     gates: options.featureGates ?? {},
+    accessControl,
     clock,
     random,
     version: options.version ?? defaultVersion,
@@ -221,13 +232,12 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
     podStreams: lateStreams,
     subresources: createSubresources({
       podStreams: lateStreams,
-      issueToken(namespace, name, expirationSeconds) {
+      accessControl,
+      userOfToken,
+      issueToken(account, expirationSeconds) {
         const expires = clock.now() + expirationSeconds * 1000;
-        const user: User = {
-          name: `system:serviceaccount:${namespace}:${name}`,
-          groups: ["system:serviceaccounts", `system:serviceaccounts:${namespace}`, "system:authenticated"],
-          access: "read-only",
-        };
+        const { namespace = "", name = "", uid } = account.metadata ?? {};
+        const user = serviceAccountUser(namespace, name, uid);
         return {
           token: issueToken(user, expires),
           expirationTimestamp: new Date(expires).toISOString().replace(/\.\d+Z$/, "Z"),
@@ -251,7 +261,7 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
       },
       authorize(request: IncomingMessage) {
         const info = readRequestInfo("POST", request.url ?? "/");
-        authorize(listener().userOf(request), info);
+        authorize(accessControl, listener().userOf(request), info);
       },
     });
   }
@@ -338,6 +348,8 @@ export async function createApiServer(options: ApiServerOptions = {}): Promise<A
         }),
       );
       allocator.close();
+      accessControl.close();
+      handler.close();
       if (options.dataDirectory !== undefined) store.close();
     },
   };

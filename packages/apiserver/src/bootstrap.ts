@@ -8,6 +8,7 @@ import type {
   ServiceCIDR,
 } from "@portolan/core";
 import type { IPFamily } from "@portolan/net";
+import { defaultClusterRoleBindings, defaultClusterRoles } from "./access-control/default-roles.ts";
 import { serviceCIDRFinalizer } from "./controllers/service-cidr-controller.ts";
 import { decodeObject } from "./encoding/decoding.ts";
 import type { JsonValue } from "./encoding/json.ts";
@@ -64,6 +65,12 @@ export function writeInitialObjects(
       status: {},
     };
     createMissing("namespaces", "", namespace);
+  }
+
+  // A registry without access control serves whoever is administrator.
+  for (const object of [...defaultClusterRoles, ...defaultClusterRoleBindings]) {
+    const collection = `${object.kind?.toLowerCase()}s.rbac.authorization.k8s.io`;
+    if (handler.storageOf(collection) !== undefined) createMissing(collection, "", structuredClone(object));
   }
 
   const cidrs = storage("servicecidrs.networking.k8s.io");

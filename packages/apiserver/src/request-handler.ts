@@ -3,7 +3,6 @@ import { sleep } from "@portolan/client";
 import {
   badRequestStatus,
   expiredStatus,
-  forbiddenStatus,
   invalid,
   invalidStatus,
   type KubernetesObject,
@@ -20,8 +19,12 @@ import {
   unsupportedMediaTypeStatus,
 } from "@portolan/core";
 import type { IPFamily } from "@portolan/net";
+import type { AccessControl } from "./access-control/access-control.ts";
+import { accessForbidden, authorize } from "./access-control/authorize.ts";
+import { checkEscalation } from "./access-control/escalation.ts";
+import { followAggregatedRoles } from "./access-control/role-aggregation.ts";
 import type { ServiceAllocator } from "./allocators/service-allocator.ts";
-import { anonymousUser, authorize, type User } from "./authorization.ts";
+import { anonymousUser, serviceAccountUser, type User } from "./authorization.ts";
 import { definitionsCollection } from "./custom-resources/custom-resource-definition.ts";
 import {
   type CustomResourceRegistry,
@@ -88,6 +91,7 @@ export interface RequestHandlerOptions {
   readonly ipFamilies: readonly IPFamily[];
   readonly projectedConfigMaps: readonly string[];
   readonly gates: FeatureGates;
+  readonly accessControl: AccessControl;
   readonly clock: Clock;
   readonly random: () => number;
   readonly version: VersionInfo;
@@ -121,6 +125,8 @@ export interface RequestHandler {
   refuse(request: ApiRequest, error: StatusError): ApiResponse;
   storageOf(collection: string): ResourceStorage | undefined;
   contextFor(dryRun: boolean, warn?: (text: string) => void): StrategyContext;
+  /** Ends what follows the store. */
+  close(): void;
 }
 
 function header(request: ApiRequest, name: string): string | undefined {
@@ -163,6 +169,12 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     definitions: () => storages.get(definitionsCollection),
     context: () => contextFor(false),
     cutWatches: (collection) => hub.cut(collection),
+  });
+
+  const stopAggregation = followAggregatedRoles({
+    store,
+    storage: () => storages.get("clusterroles.rbac.authorization.k8s.io"),
+    context: () => contextFor(false),
   });
 
   /** All kinds that are served now. */
@@ -478,7 +490,11 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       options: writeOptions,
       manager: managerOf(writeOptions, exchange.request),
       subresource,
-      strategy: contextFor(writeOptions.dryRun, warner(exchange)),
+      strategy: {
+        ...contextFor(writeOptions.dryRun, warner(exchange)),
+        checkGrant: (object, old) =>
+          checkEscalation(options.accessControl, exchange.user, exchange.info.resource, object, old),
+      },
     };
   }
 
@@ -876,7 +892,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     );
   }
 
-  /** Acts as somebody else, for those who may do everything. */
+  /** Acts as somebody else, for those who may. */
   function impersonated(request: ApiRequest, user: User): User {
     const name = header(request, "impersonate-user");
     if (name === undefined) {
@@ -885,26 +901,38 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       }
       return user;
     }
-    if (user.access !== "admin") {
-      throw forbiddenStatus(
-        { group: "", resource: "users" },
-        name,
-        `User ${JSON.stringify(user.name)} cannot impersonate resource "users" in API group "" at the cluster scope`,
-      );
-    }
-    const groups = (header(request, "impersonate-group") ?? "")
+    const check = (resource: string, namespace: string, subject: string): void => {
+      const attributes = {
+        verb: "impersonate",
+        isResource: true,
+        group: "",
+        resource,
+        subresource: "",
+        namespace,
+        name: subject,
+        path: "",
+      };
+      const { allowed, reason } = options.accessControl.decide(user, attributes);
+      if (!allowed) throw accessForbidden(user, attributes, reason);
+    };
+    const [, namespace, account] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(name) ?? [];
+    if (namespace !== undefined && account !== undefined) check("serviceaccounts", namespace, account);
+    else check("users", "", name);
+    const asked = (header(request, "impersonate-group") ?? "")
       .split(",")
       .map((group) => group.trim())
       .filter((group) => group !== "");
-    const serviceAccount = /^system:serviceaccount:([^:]+):[^:]+$/.exec(name);
-    if (serviceAccount !== null && groups.length === 0)
-      groups.push("system:serviceaccounts", `system:serviceaccounts:${serviceAccount[1]}`);
+    for (const group of asked) check("groups", "", group);
+    const groups =
+      asked.length === 0 && namespace !== undefined && account !== undefined
+        ? [...serviceAccountUser(namespace, account).groups]
+        : asked;
     if (!groups.includes("system:authenticated") && name !== "system:anonymous") groups.push("system:authenticated");
-    return { name, groups, access: groups.includes("system:masters") ? "admin" : "none" };
+    return { name, groups, access: "none" };
   }
 
   async function dispatch(exchange: Exchange): Promise<ApiResponse> {
-    authorize(exchange.user, exchange.info);
+    authorize(options.accessControl, exchange.user, exchange.info);
     checkBodySize(exchange.request.body as Body);
     const { info, request } = exchange;
     await options.faults.apply(
@@ -916,6 +944,10 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
 
   const handler: RequestHandler = {
     contextFor,
+    close() {
+      custom.close();
+      stopAggregation();
+    },
     storageOf: (collection) => storages.get(collection) ?? custom.storageOfCollection(collection),
     refuse(request, error) {
       const info = readRequestInfo(request.method, request.path.slice(0, maxUrlLength));

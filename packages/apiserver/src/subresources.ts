@@ -16,7 +16,7 @@ import {
   StatusError,
   schemaOf,
 } from "@portolan/core";
-import { isAllowed, type User } from "./authorization.ts";
+import { answerReview, type ReviewSources } from "./access-control/reviews.ts";
 import type { ScalePaths } from "./custom-resources/custom-resource-definition.ts";
 import { isJsonObject, type JsonValue, ownMember, setMember } from "./encoding/json.ts";
 import { createBuiltinCodec } from "./object-codec.ts";
@@ -39,12 +39,11 @@ export interface Subresources {
 }
 
 /** What they need. */
-export interface SubresourcesOptions {
+export interface SubresourcesOptions extends ReviewSources {
   readonly podStreams: PodStreams | undefined;
   /** Makes a bearer token for a service account. */
   readonly issueToken: (
-    namespace: string,
-    name: string,
+    account: KubernetesObject,
     expirationSeconds: number,
   ) => { readonly token: string; readonly expirationTimestamp: string };
 }
@@ -400,18 +399,36 @@ export function createSubresources(options: SubresourcesOptions): Subresources {
     return json(exchange, 200, result);
   }
 
-  function token(exchange: Exchange, storage: ResourceStorage): ApiResponse {
+  function token(exchange: Exchange, storage: ResourceStorage, handler: RequestHandler): ApiResponse {
     const { info } = exchange;
-    storage.get(info.namespace, info.name);
+    const account = storage.get(info.namespace, info.name).object;
     const writeOptions = readWriteOptions(info.query, "CreateOptions");
     const request = decode(exchange, "authentication.k8s.io/v1", "TokenRequest", writeOptions) as KubernetesObject & {
-      spec?: { expirationSeconds?: number };
+      spec?: { expirationSeconds?: number; audiences?: readonly string[] };
     };
     const expirationSeconds = request.spec?.expirationSeconds ?? 3600;
+    const tooShort = "may not specify a duration less than 10 minutes";
+    const tooLong = "may not specify a duration larger than 2^32 seconds";
+    const problem = expirationSeconds < 600 ? tooShort : expirationSeconds > 2 ** 32 ? tooLong : undefined;
+    if (problem !== undefined)
+      throw invalidStatus({ group: "authentication.k8s.io", kind: "TokenRequest" }, "", [
+        invalid("spec.expirationSeconds", expirationSeconds, problem),
+      ]);
     return json(exchange, 201, {
       ...request,
-      spec: { ...request.spec, expirationSeconds },
-      status: options.issueToken(info.namespace, info.name, expirationSeconds),
+      metadata: {
+        ...request.metadata,
+        name: info.name,
+        namespace: info.namespace,
+        creationTimestamp: new Date(handler.contextFor(false).now).toISOString().replace(/\.\d+Z$/, "Z"),
+      },
+      spec: {
+        audiences: ["https://kubernetes.default.svc.cluster.local"],
+        boundObjectRef: null,
+        ...request.spec,
+        expirationSeconds,
+      },
+      status: options.issueToken(account, expirationSeconds),
     });
   }
 
@@ -425,7 +442,7 @@ export function createSubresources(options: SubresourcesOptions): Subresources {
         case "finalize":
           return finalize(exchange, storage, handler);
         case "token":
-          return token(exchange, storage);
+          return token(exchange, storage, handler);
         case "log":
           return logs(exchange, storage);
         case "eviction":
@@ -470,115 +487,7 @@ export function createSubresources(options: SubresourcesOptions): Subresources {
         if (pods === undefined) throw resourceNotFoundStatus();
         return bind(exchange, pods, object.metadata?.name ?? "", object, handler, writeOptions.dryRun);
       }
-      return json(exchange, 201, reviewed(object, user));
+      return json(exchange, 201, answerReview(object, info.namespace, user, options));
     },
   };
-}
-
-interface AccessSpec {
-  readonly user?: string;
-  readonly groups?: readonly string[];
-  readonly resourceAttributes?: { readonly verb?: string; readonly group?: string; readonly resource?: string };
-  readonly nonResourceAttributes?: { readonly verb?: string; readonly path?: string };
-}
-
-function decide(user: User, spec: AccessSpec): { readonly allowed: boolean; readonly reason?: string } {
-  const { resourceAttributes, nonResourceAttributes } = spec;
-  const allowed =
-    nonResourceAttributes === undefined
-      ? isAllowed(user, {
-          verb: resourceAttributes?.verb ?? "",
-          isResource: true,
-          group: resourceAttributes?.group ?? "",
-          resource: resourceAttributes?.resource ?? "",
-          path: "",
-        })
-      : isAllowed(user, {
-          verb: nonResourceAttributes.verb ?? "",
-          isResource: false,
-          group: "",
-          resource: "",
-          path: nonResourceAttributes.path ?? "",
-        });
-  return { allowed };
-}
-
-/** Answers reviews of authentication and authorization. */
-function reviewed(object: KubernetesObject, user: User): object {
-  const spec = ((object as { spec?: AccessSpec }).spec ?? {}) as AccessSpec;
-  switch (object.kind) {
-    case "SelfSubjectReview":
-      return {
-        ...object,
-        status: {
-          userInfo: {
-            username: user.name,
-            ...(user.uid === undefined ? {} : { uid: user.uid }),
-            groups: user.groups,
-            ...(user.extra === undefined ? {} : { extra: user.extra }),
-          },
-        },
-      };
-    case "SelfSubjectAccessReview":
-      if ((spec.resourceAttributes === undefined) === (spec.nonResourceAttributes === undefined)) {
-        throw invalidStatus({ group: "authorization.k8s.io", kind: "SelfSubjectAccessReview" }, "", [
-          invalid(
-            "spec.resourceAttributes",
-            spec.nonResourceAttributes ?? null,
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-          ),
-        ]);
-      }
-      return { ...object, status: decide(user, spec) };
-    case "SubjectAccessReview":
-    case "LocalSubjectAccessReview": {
-      const groups = spec.groups ?? [];
-      const subject: User = {
-        name: spec.user ?? "",
-        groups,
-        access: groups.includes("system:masters") ? "admin" : "none",
-      };
-      return { ...object, status: decide(subject, spec) };
-    }
-    case "SelfSubjectRulesReview": {
-      const discovery = {
-        verbs: ["get"],
-        nonResourceURLs: [
-          "/api",
-          "/api/*",
-          "/apis",
-          "/apis/*",
-          "/healthz",
-          "/livez",
-          "/openapi",
-          "/openapi/*",
-          "/readyz",
-          "/version",
-          "/version/",
-        ],
-      };
-      const self = [
-        {
-          verbs: ["create"],
-          apiGroups: ["authorization.k8s.io"],
-          resources: ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-        },
-        { verbs: ["create"], apiGroups: ["authentication.k8s.io"], resources: ["selfsubjectreviews"] },
-      ];
-      const all = { verbs: ["*"], apiGroups: ["*"], resources: ["*"] };
-      const read = { verbs: ["get", "list", "watch"], apiGroups: ["*"], resources: ["*"] };
-      return {
-        ...object,
-        status: {
-          resourceRules:
-            user.access === "admin" ? [all, ...self] : user.access === "read-only" ? [read, ...self] : self,
-          nonResourceRules:
-            user.access === "admin" ? [{ verbs: ["*"], nonResourceURLs: ["*"] }, discovery] : [discovery],
-          incomplete: false,
-        },
-      };
-    }
-    default:
-      return { ...object, status: { authenticated: false } };
-  }
 }

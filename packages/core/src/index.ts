@@ -20,6 +20,7 @@ export {
   schemaOfStructural,
 } from "./structural-schema/structural-schema.ts";
 export { validateStructural } from "./structural-schema/structural-validation.ts";
+export * from "./types/access-control.ts";
 export * from "./types/meta.ts";
 export * from "./types/networking.ts";
 export * from "./types/resources.ts";

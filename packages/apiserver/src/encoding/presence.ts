@@ -66,7 +66,7 @@ const values = names(`
   SelfSubjectRulesReview.status SubjectAccessReview.spec SubjectAccessReview.status LocalSubjectAccessReview.spec LocalSubjectAccessReview.status
   SelfSubjectReview.status TokenReview.spec TokenReview.status TokenRequest.spec TokenRequest.status Scale.spec Scale.status
   Binding.target PersistentVolumeClaim.spec PersistentVolumeClaim.status PersistentVolumeClaimSpec.resources PersistentVolumeClaimTemplate.spec
-  CustomResourceDefinition.spec CustomResourceDefinitionSpec.names
+  RoleBinding.roleRef ClusterRoleBinding.roleRef CustomResourceDefinition.spec CustomResourceDefinitionSpec.names
 `);
 
 /** Times held by value: `null` when they are not set. */

@@ -13,6 +13,8 @@ import type {
   Node,
   Pod,
   PodTemplateSpec,
+  RoleBinding,
+  RoleSubject,
   Service,
   ServiceCIDR,
   StringMap,
@@ -542,6 +544,17 @@ export function printCustom(object: KubernetesObject, now: Date): Cell[] {
   return [name(object), created(object, now)];
 }
 
+function printRoleBinding(object: KubernetesObject, now: Date): Cell[] {
+  const { roleRef, subjects = [] } = object as Partial<RoleBinding>;
+  const of = (kind: RoleSubject["kind"]): string =>
+    subjects
+      .filter((subject) => subject.kind === kind)
+      .map((subject) => (kind === "ServiceAccount" ? `${subject.namespace ?? ""}/${subject.name}` : subject.name))
+      .join(", ");
+  const role = `${roleRef?.kind ?? ""}/${roleRef?.name ?? ""}`;
+  return [name(object), role, created(object, now), of("User"), of("Group"), of("ServiceAccount")];
+}
+
 /** Printers by `kind.group`. */
 export const printersByKind: Readonly<Record<string, CellPrinter>> = {
   "Service.": printService,
@@ -573,6 +586,8 @@ export const printersByKind: Readonly<Record<string, CellPrinter>> = {
   },
   "Event.": printEvent,
   "Event.events.k8s.io": printNewEvent,
+  "RoleBinding.rbac.authorization.k8s.io": printRoleBinding,
+  "ClusterRoleBinding.rbac.authorization.k8s.io": printRoleBinding,
   "Lease.coordination.k8s.io": (object, now) => [
     name(object),
     (object as KubernetesObject & { spec?: { holderIdentity?: string } }).spec?.holderIdentity ?? "",

@@ -58,6 +58,15 @@ export const defaultColumns: readonly TableColumnDefinition[] = [
 /** What a custom resource shows unless its definition says otherwise. */
 export const customColumns: readonly TableColumnDefinition[] = [name, column("Age", ageDescription, { type: "date" })];
 
+const roleBinding: readonly TableColumnDefinition[] = [
+  name,
+  column("Role", "The role that is referenced by the binding."),
+  age,
+  wide("Users", "Users in the binding."),
+  wide("Groups", "Groups in the binding."),
+  wide("ServiceAccounts", "Service accounts in the binding."),
+];
+
 /** Columns by `kind.group`, in order. */
 export const columnsByKind: Readonly<Record<string, readonly TableColumnDefinition[]>> = {
   "Service.": [
@@ -276,6 +285,8 @@ export const columnsByKind: Readonly<Record<string, readonly TableColumnDefiniti
     wide("Count", "The number of times this event has occurred."),
     { ...name, priority: 1 },
   ],
+  "RoleBinding.rbac.authorization.k8s.io": roleBinding,
+  "ClusterRoleBinding.rbac.authorization.k8s.io": roleBinding,
   "Lease.coordination.k8s.io": [
     name,
     column(

@@ -1,3 +1,4 @@
+import { accessControlStrategy } from "./access-control.ts";
 import {
   endpointSliceStrategy,
   namespaceStrategy,
@@ -33,6 +34,10 @@ const strategies: Readonly<Record<string, Strategy | undefined>> = {
   "statefulsets.apps": plainSpecStrategy,
   "daemonsets.apps": plainSpecStrategy,
   "jobs.batch": plainSpecStrategy,
+  "roles.rbac.authorization.k8s.io": accessControlStrategy,
+  "clusterroles.rbac.authorization.k8s.io": accessControlStrategy,
+  "rolebindings.rbac.authorization.k8s.io": accessControlStrategy,
+  "clusterrolebindings.rbac.authorization.k8s.io": accessControlStrategy,
   "customresourcedefinitions.apiextensions.k8s.io": customResourceDefinitionStrategy,
 };
 

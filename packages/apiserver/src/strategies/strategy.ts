@@ -19,6 +19,8 @@ export interface StrategyContext {
   /** In [0, 1). */
   readonly random: () => number;
   readonly dryRun: boolean;
+  /** Refuses a role or binding that gives more than its writer has; absent for the server itself. */
+  readonly checkGrant?: (object: KubernetesObject, old: KubernetesObject | undefined) => void;
   /** Sends a warning to the client. */
   readonly warn: (text: string) => void;
 }

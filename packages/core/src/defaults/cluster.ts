@@ -32,6 +32,17 @@ export function defaultCustomResourceDefinition<T extends object>(definition: T)
   return definition;
 }
 
+const accessControlGroup = "rbac.authorization.k8s.io";
+
+/** Decode-time defaults of a RoleBinding or ClusterRoleBinding, in place: API groups. Returns the same object. */
+export function defaultRoleBinding<T extends object>(binding: T): T {
+  const roleRef = ensureObject(binding as JsonObject, "roleRef");
+  if (roleRef !== undefined) fillText(roleRef, "apiGroup", accessControlGroup);
+  for (const subject of objectsIn((binding as JsonObject).subjects))
+    if (subject.kind === "User" || subject.kind === "Group") fillText(subject, "apiGroup", accessControlGroup);
+  return binding;
+}
+
 /** Decode-time defaults of a Secret, in place: type `Opaque`. `stringData` is merged into `data`. Returns the same object. */
 export function defaultSecret<T extends Secret>(secret: T): T {
   if (!isJsonObject(secret)) return secret;

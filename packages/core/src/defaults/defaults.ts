@@ -6,6 +6,7 @@ import {
   defaultNamespace,
   defaultNetworkPolicy,
   defaultNode,
+  defaultRoleBinding,
   defaultSecret,
 } from "./cluster.ts";
 import { defaultPod } from "./pod.ts";
@@ -30,6 +31,8 @@ const defaulters: Readonly<Record<string, Defaulter>> = {
   DaemonSet: defaultDaemonSet,
   Job: defaultJob,
   CustomResourceDefinition: defaultCustomResourceDefinition,
+  RoleBinding: defaultRoleBinding,
+  ClusterRoleBinding: defaultRoleBinding,
 };
 
 /**

@@ -1,3 +1,4 @@
+import { clusterRole, clusterRoleBinding, role, roleBinding } from "./access-control.ts";
 import {
   customResourceDefinition,
   eviction,
@@ -68,6 +69,10 @@ const kinds: readonly KindSchema[] = [
   { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", schema: networkPolicy },
   { apiVersion: "networking.k8s.io/v1", kind: "ServiceCIDR", schema: serviceCIDR },
   { apiVersion: "policy/v1", kind: "Eviction", schema: eviction },
+  { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRole", schema: clusterRole },
+  { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRoleBinding", schema: clusterRoleBinding },
+  { apiVersion: "rbac.authorization.k8s.io/v1", kind: "Role", schema: role },
+  { apiVersion: "rbac.authorization.k8s.io/v1", kind: "RoleBinding", schema: roleBinding },
   ...outlinedKinds,
 ];
 

@@ -20,7 +20,7 @@ function outline(
   fields: Readonly<Record<string, string>>,
 ): OutlinedKind {
   const [group = "", version = ""] = apiVersion.includes("/") ? apiVersion.split("/") : ["core", apiVersion];
-  const reference = `io.k8s.api.${group.replace(/\.k8s\.io$|\.authorization\.k8s\.io$|\.apiserver\.k8s\.io$/, "")}.${version}.${kind}`;
+  const reference = `io.k8s.api.${group.replace(/\.k8s\.io$|\.apiserver\.k8s\.io$/, "")}.${version}.${kind}`;
   const schema = object(reference, description, (): Fields => {
     const outlined = Object.entries(fields).map(([name, text]): [string, Schema] => [
       name,
@@ -36,9 +36,7 @@ function outline(
 }
 
 const admission = "admissionregistration.k8s.io/v1";
-const rbac = "rbac.authorization.k8s.io/v1";
 const storage = "storage.k8s.io/v1";
-const binding = { roleRef: "Role that is granted.", subjects: "To whom it is granted." };
 const autoscaler = "HorizontalPodAutoscaler scales a workload by its load.";
 
 /** Kinds that manifests of whole applications contain, and that nothing here acts upon. */
@@ -116,13 +114,6 @@ export const outlinedKinds: readonly OutlinedKind[] = [
     "PodDisruptionBudget bounds how many Pods may be evicted.",
     specAndStatus,
   ),
-  outline(rbac, "ClusterRole", "ClusterRole is a set of permissions.", {
-    aggregationRule: "Roles from which the rules are gathered.",
-    rules: "The permissions.",
-  }),
-  outline(rbac, "ClusterRoleBinding", "ClusterRoleBinding grants a ClusterRole.", binding),
-  outline(rbac, "Role", "Role is a set of permissions within a namespace.", { rules: "The permissions." }),
-  outline(rbac, "RoleBinding", "RoleBinding grants a role within a namespace.", binding),
   outline("resource.k8s.io/v1", "DeviceClass", "DeviceClass is a class of devices.", specAlone),
   outline("resource.k8s.io/v1", "ResourceClaim", "ResourceClaim asks for devices.", specAndStatus),
   outline("resource.k8s.io/v1", "ResourceClaimTemplate", "ResourceClaimTemplate is a template of claims.", specAlone),

@@ -3,6 +3,7 @@ import { serviceWarnings } from "../service-strategy.ts";
 import type { KubernetesObject } from "../types/meta.ts";
 import type { EndpointSlice, Endpoints, Service } from "../types/service.ts";
 import type { Pod } from "../types/workload.ts";
+import { checkClusterRole, checkClusterRoleBinding, checkRole, checkRoleBinding } from "./access-control.ts";
 import {
   checkConfigMap,
   checkEvent,
@@ -20,7 +21,7 @@ import {
   validateEndpointsUpdate,
 } from "./endpoints.ts";
 import { FieldCursor, type FieldError } from "./field-error.ts";
-import { dnsLabelProblems } from "./names.ts";
+import { dnsLabelProblems, pathSegmentNameProblems } from "./names.ts";
 import {
   checkIngress,
   checkIngressClass,
@@ -82,6 +83,15 @@ const kinds: Readonly<Record<string, KindRules>> = {
   DaemonSet: { namespaced: true, check: checkDaemonSet },
   Job: { namespaced: true, check: checkJob },
   Scale: { namespaced: true, check: checkScale },
+  Role: { namespaced: true, name: pathSegmentNameProblems, check: checkRole, repeatsMetadata: true },
+  RoleBinding: { namespaced: true, name: pathSegmentNameProblems, check: checkRoleBinding, repeatsMetadata: true },
+  ClusterRole: { namespaced: false, name: pathSegmentNameProblems, check: checkClusterRole, repeatsMetadata: true },
+  ClusterRoleBinding: {
+    namespaced: false,
+    name: pathSegmentNameProblems,
+    check: checkClusterRoleBinding,
+    repeatsMetadata: true,
+  },
   CustomResourceDefinition: { namespaced: false, check: checkCustomResourceDefinition },
 };
 
