@@ -17,17 +17,17 @@ export async function findOrphans(
   provider: LoadBalancerProvider,
   services: readonly Service[],
 ): Promise<Orphan[]> {
-  const alive = new Set(
-    services
-      .filter((service) => service.spec?.type === "LoadBalancer" || (service.metadata.finalizers ?? []).length > 0)
-      .map((service) => service.metadata.uid),
+  const living = services.filter(
+    (service) => service.spec?.type === "LoadBalancer" || (service.metadata.finalizers ?? []).length > 0,
   );
+  const alive = new Set(living.map((service) => service.metadata.uid));
   const found = new Map<string, { key: ServiceKey; resources: OwnedResource[] }>();
   for await (const resource of provider.listOwned(context)) {
     const { key } = resource;
+    if (living.some((service) => resource.owns?.(service))) continue;
     if (key.uid !== "" && alive.has(key.uid)) continue;
     // Marks of some clouds carry no uid; then the name decides.
-    if (key.uid === "") {
+    if (key.uid === "" && resource.owns === undefined) {
       const named = services.some(
         (service) => service.metadata.namespace === key.namespace && service.metadata.name === key.name,
       );

@@ -85,6 +85,8 @@ export interface OwnedResource {
   readonly kind: string;
   readonly id: string;
   readonly key: ServiceKey;
+  /** Whether it is this Service's, where the mark is not a whole key (a name cut short, no namespace). Default: by key. */
+  owns?(service: Service): boolean;
 }
 
 /** What every call that may touch the outside gets. */

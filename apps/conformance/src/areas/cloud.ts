@@ -1,11 +1,12 @@
 import type { Area } from "../area.ts";
 import { answers as aws } from "../cloud/aws.ts";
+import { answers as azure } from "../cloud/azure.ts";
 import { answers as core } from "../cloud/core.ts";
 import { answers as gcp } from "../cloud/gcp.ts";
 import { answers as local } from "../cloud/local.ts";
 import { type Answers, type CloudVector, judge } from "../cloud/vector.ts";
 
-const providers: Readonly<Record<CloudVector["provider"], Answers>> = { core, local, aws, gcp, azure: {} };
+const providers: Readonly<Record<CloudVector["provider"], Answers>> = { core, local, aws, gcp, azure };
 
 /** Rules of the cloud providers, extracted from their own tests: names, plans, validation, ownership, orders. */
 export const area: Area = {

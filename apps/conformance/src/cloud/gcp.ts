@@ -133,7 +133,12 @@ function planOfVector(vector: CloudVector): Plan<GcpDesired> {
   return planOf({
     service,
     nodes: (input.nodes ?? []).map((node: Node) => nodeReference(node)),
-    observed: { key, resources: [...resources.values()], reserved: addresses ?? input.reservedAddresses ?? [] },
+    observed: {
+      key,
+      resources: [...resources.values()],
+      reserved: addresses ?? input.reservedAddresses ?? [],
+      inUse: [],
+    },
     configuration,
     variant: variantOfMode(vector),
     cut: "hash",
