@@ -35,6 +35,8 @@ export interface GcpObserved {
   readonly key: ServiceKey;
   readonly resources: readonly ObservedResource[];
   readonly reserved: readonly (ReservedAddress & { readonly description?: string })[];
+  /** Paths of objects that others refer to. */
+  readonly inUse: readonly string[];
 }
 
 /** The model of a Service and the objects that make it so. */
@@ -43,6 +45,8 @@ export interface GcpDesired {
   readonly resources: readonly Resource[];
   /** Reservations that hold addresses while rules are made anew. */
   readonly holds: readonly Resource[];
+  /** Fingerprints of what was observed, by path: an update that is based on something older is refused by the cloud. */
+  readonly fingerprints: Readonly<Record<string, string>>;
 }
 
 const because: Readonly<Record<string, string>> = {
@@ -117,6 +121,28 @@ function existingOf(mine: readonly ObservedResource[], scheme: string): Partial<
     }
   }
   return out;
+}
+
+/**
+ * Shared objects that no load balancer needs when this one does not: health checks and groups that nobody refers to, and firewall
+ * rules of such checks.
+ */
+export function sharedLeftovers(
+  observed: GcpObserved,
+  cluster: string,
+  wanted: ReadonlySet<string>,
+): readonly ObservedResource[] {
+  const shared = observed.resources.filter((entry) => {
+    const mark = readMark(entry.body["description"]);
+    return mark?.cluster === cluster && mark.key === undefined;
+  });
+  const unused = ({ path }: ObservedResource): boolean => !observed.inUse.includes(path) && !wanted.has(path);
+  const used = shared.filter((entry) => entry.kind !== "firewall" && !unused(entry));
+  return shared.filter((entry) =>
+    entry.kind === "firewall"
+      ? !wanted.has(entry.path) && !used.some((other) => entry.name.startsWith(`${other.name}-`))
+      : unused(entry),
+  );
 }
 
 /** What {@link planOf} is made from. */
@@ -387,8 +413,9 @@ export function planOf(input: GcpPlanInput): Plan<GcpDesired> {
     "instanceGroup",
   ];
   const wantedPaths = new Set(resources.map((entry) => entry.path));
+  const leftovers = [...mine, ...sharedLeftovers(observed, cluster, wantedPaths)];
   for (const kind of sweepOrder) {
-    for (const entry of mine) {
+    for (const entry of leftovers) {
       if (entry.kind !== kind || wantedPaths.has(entry.path)) continue;
       remove("sweep", entry, "the load balancer no longer uses it");
     }
@@ -406,7 +433,16 @@ export function planOf(input: GcpPlanInput): Plan<GcpDesired> {
   }
   return {
     key,
-    desired: { model, resources, holds },
+    desired: {
+      model,
+      resources,
+      holds,
+      fingerprints: Object.fromEntries(
+        mine.flatMap(({ path, body }) =>
+          typeof body["fingerprint"] === "string" ? [[path, body["fingerprint"]]] : [],
+        ),
+      ),
+    },
     changes: [
       ...phases.prepare,
       ...phases.hold,

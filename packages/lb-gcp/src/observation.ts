@@ -1,0 +1,140 @@
+import { defaultLoadBalancerName, type ServiceKey } from "@portolan/lb";
+import type { GcpConfiguration } from "./configuration.ts";
+import { classified } from "./errors.ts";
+import { resourcePath } from "./forwarding-rule.ts";
+import { type Mark, readMark } from "./mark.ts";
+import { clusterHash, inTreeNames, passthroughNames } from "./names.ts";
+import type { GcpObserved, ObservedResource } from "./plan.ts";
+import type { GcpPort } from "./port.ts";
+import { type Body, collectionPath, type Place, type ResourceKind } from "./resources.ts";
+
+/** An object with the mark in its description. */
+export interface MarkedResource extends ObservedResource {
+  readonly mark: Mark | undefined;
+}
+
+/** Collections that new load balancers have objects in, and those that only the in-tree controller's have. */
+const regular: readonly (readonly [ResourceKind, Place | "zones"])[] = [
+  ["forwardingRule", "region"],
+  ["backendService", "region"],
+  ["healthCheck", "region"],
+  ["firewall", "global"],
+  ["address", "region"],
+  ["networkEndpointGroup", "zones"],
+];
+const inTreeOnly: readonly (readonly [ResourceKind, Place | "zones"])[] = [
+  ["targetPool", "region"],
+  ["healthCheck", "global"],
+  ["httpHealthCheck", "global"],
+  ["instanceGroup", "zones"],
+];
+
+/** Reads everything of the kinds that load balancers are made of, whoever made it. */
+export async function listResources(
+  port: GcpPort,
+  configuration: GcpConfiguration,
+  inTree: boolean,
+): Promise<MarkedResource[]> {
+  const lists = [...regular, ...(inTree ? inTreeOnly : [])].map(async ([kind, place]) => {
+    const zonal = place === "zones";
+    const collection = zonal
+      ? collectionPath(configuration, kind, "region").replace(/regions\/[^/]+/, "aggregated")
+      : collectionPath(configuration, kind, place);
+    try {
+      const bodies = await (zonal ? port.listAggregated(collection) : port.list(collection));
+      return bodies.map((body): MarkedResource => {
+        const name = String(body["name"]);
+        const link = resourcePath(String(body["selfLink"] ?? ""));
+        return {
+          kind,
+          name,
+          path: link !== "" ? link : `${collection}/${name}`,
+          body,
+          mark: readMark(body["description"]),
+        };
+      });
+    } catch (error) {
+      throw classified(error, `cannot list ${kind}s`);
+    }
+  });
+  return (await Promise.all(lists)).flat();
+}
+
+/** Names that objects of a Service can have: others with them are in the way. */
+function namesOf(key: ServiceKey, configuration: GcpConfiguration): Set<string> {
+  const names = passthroughNames({ ...key, kubeSystemUID: configuration.kubeSystemUID });
+  const loadBalancer = defaultLoadBalancerName(key.uid);
+  const { clusterId } = configuration;
+  return new Set([
+    loadBalancer,
+    `${loadBalancer}-ipv6`,
+    names.backend,
+    names.firewallIPv6,
+    names.firewallDeny,
+    names.firewallDenyIPv6,
+    ...["TCP", "UDP", "L3_DEFAULT"].flatMap((protocol) => [
+      names.internalRule(protocol),
+      names.internalRuleIPv6(protocol),
+      names.externalRuleIPv6(protocol, 0),
+    ]),
+    ...[true, false].flatMap((shared) => [
+      names.healthCheck(shared),
+      names.healthCheckFirewall(shared),
+      names.healthCheckFirewallIPv6(shared),
+      inTreeNames.healthCheck(loadBalancer, clusterId, shared),
+      inTreeNames.externalHealthCheckFirewall(loadBalancer, clusterId, shared),
+      inTreeNames.internalHealthCheckFirewall(loadBalancer, clusterId, shared),
+    ]),
+    inTreeNames.firewall(loadBalancer),
+    inTreeNames.firewallDeny(loadBalancer),
+    inTreeNames.instanceGroup(clusterId),
+  ]);
+}
+
+/** Paths that an object names in the members by which objects refer to each other. */
+function referencesOf(body: Body): string[] {
+  const groups = ((body["backends"] as { group?: string }[] | undefined) ?? []).map((entry) => entry.group ?? "");
+  const checks = (body["healthChecks"] as string[] | undefined) ?? [];
+  return [...checks, ...groups].map(resourcePath);
+}
+
+/** What of everything concerns one Service: its own, what it shares, what bears a name of its own. */
+export async function observationOf(
+  port: GcpPort,
+  configuration: GcpConfiguration,
+  key: ServiceKey,
+  all: readonly MarkedResource[],
+): Promise<GcpObserved> {
+  const cluster = clusterHash(configuration.kubeSystemUID);
+  const names = namesOf(key, configuration);
+  const ours = all.filter(({ mark, name }) => {
+    if (names.has(name)) return true;
+    return mark?.cluster === cluster && (mark.key === undefined || mark.key.uid === key.uid);
+  });
+  const inUse = new Set(
+    all
+      .filter(({ mark }) => !(mark?.cluster === cluster && mark.key?.uid === key.uid))
+      .flatMap(({ body }) => referencesOf(body)),
+  );
+  const withMembers = ours.map(async ({ mark, ...entry }): Promise<ObservedResource> => {
+    const grouped =
+      entry.kind === "networkEndpointGroup" || entry.kind === "instanceGroup" || entry.kind === "targetPool";
+    const counts = mark?.cluster === cluster && (mark.key === undefined || mark.key.uid === key.uid);
+    if (!grouped || !counts) return entry;
+    try {
+      return { ...entry, members: await port.listMembers(entry.path) };
+    } catch (error) {
+      throw classified(error, `cannot list the members of ${entry.kind} ${entry.name}`);
+    }
+  });
+  const reserved = all
+    .filter((entry) => entry.kind === "address")
+    .map(({ name, body }) => ({
+      name,
+      address: String(body["address"] ?? ""),
+      ...(typeof body["ipVersion"] === "string" ? { ipVersion: body["ipVersion"] } : {}),
+      ...(typeof body["networkTier"] === "string" ? { networkTier: body["networkTier"] } : {}),
+      ...(typeof body["description"] === "string" ? { description: body["description"] } : {}),
+    }));
+  return { key, resources: await Promise.all(withMembers), reserved, inUse: [...inUse].sort() };
+}
