@@ -16,7 +16,7 @@ export interface SubResource<Properties> {
 export interface Resource<Properties> {
   readonly name: string;
   readonly id?: string;
-  /** Version; a write that names it fails with `Concurrency` if somebody wrote meanwhile. */
+  /** Version that a write replaces: it fails with `Concurrency` if there is another, or, without one, if there is any. */
   readonly etag?: string;
   readonly location?: string;
   readonly sku?: { readonly name: string };

@@ -55,10 +55,10 @@ export class AzureCloud implements AzurePort {
   private store<T extends Stored>(map: Map<string, T>, kind: string, resource: T): T {
     const key = resource.name.toLowerCase();
     const before = map.get(key);
-    if (resource.etag !== undefined && resource.etag !== before?.etag) {
+    if (resource.etag !== before?.etag) {
       throw new ProviderError(
         "Concurrency",
-        `PreconditionFailed: the etag of ${kind} ${resource.name} is not ${resource.etag} any more`,
+        `PreconditionFailed: the etag of ${kind} ${resource.name} is not ${resource.etag ?? "unset"} any more`,
       );
     }
     const stored = structuredClone({

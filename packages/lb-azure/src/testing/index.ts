@@ -4,3 +4,9 @@
  * @packageDocumentation
  */
 export { AzureCloud, type AzureCloudOptions } from "./azure-cloud.ts";
+export {
+  type AzureEndpoint,
+  type AzureEndpointOptions,
+  type EndpointFault,
+  startAzureEndpoint,
+} from "./azure-endpoint.ts";
