@@ -13,7 +13,7 @@ const pod = { v4: "10.244.1.11", v6: "fd00:1::b" };
 const node = "02:00:00:00:01:00";
 const peer = "02:00:00:00:01:01";
 const region = 1 << 20;
-const schedule = { soon: () => undefined, later: () => undefined };
+const schedule = { soon: () => undefined, later: () => undefined, now: () => 0 };
 
 let dataplane: Dataplane;
 let program: DnsProgram;

@@ -9,7 +9,7 @@ interface Fed {
 }
 
 const programs = new WeakMap<QueryHandler, Fed>();
-const schedule = { soon: () => undefined, later: () => undefined };
+const schedule = { soon: () => undefined, later: () => undefined, now: () => 0 };
 
 function fedBy(handler: QueryHandler, zone: ClusterZone): Fed {
   let fed = programs.get(handler);

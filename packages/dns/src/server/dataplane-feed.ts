@@ -16,10 +16,12 @@ export interface DataplaneFeed {
 export interface FeedSchedule {
   soon(task: () => void): void;
   later(task: () => void): void;
+  /** Monotonic milliseconds. */
+  now(): number;
 }
 
-/** Services that are computed at a time, so that questions wait a few milliseconds at most. */
-const piece = 64;
+/** Milliseconds for computing at a time, so that questions do not wait long. */
+const piece = 1;
 const types = [recordTypes.A, recordTypes.AAAA, recordTypes.SRV] as const;
 /** Names of the zone that the compression of its SOA record, or more than the map, depends on. */
 const servers = [["dns"], ["hostmaster"]] as const;
@@ -131,12 +133,12 @@ export function feedDataplane(
     return { record: records, server, mailbox };
   }
 
-  function run(limit: number): void {
+  function run(time: number): void {
     waiting = false;
     if (closed) return;
-    let count = 0;
+    const end = schedule.now() + time;
     for (const key of changed) {
-      if (++count > limit) {
+      if (schedule.now() >= end) {
         waiting = true;
         schedule.later(() => run(piece));
         return;

@@ -116,7 +116,7 @@ export class DnsServerError extends Error {
 
 const version = "0.1.0";
 
-const schedule: FeedSchedule = { soon: queueMicrotask, later: setImmediate };
+const schedule: FeedSchedule = { soon: queueMicrotask, later: setImmediate, now: () => performance.now() };
 
 interface Instance extends Omit<Assembly, "zone"> {
   readonly zone: ClusterZone;
