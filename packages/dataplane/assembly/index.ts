@@ -7,6 +7,7 @@ import { Conntrack } from "./conntrack";
 import {
   ARGUMENTS,
   Address,
+  BATCH,
   Connection,
   ConnectionFlag,
   NONE,
@@ -21,7 +22,6 @@ import { Addresses } from "./maps/addresses";
 import { Prefixes } from "./maps/prefixes";
 import { Tables } from "./maps/tables";
 import { Neighbors } from "./emit";
-import { Parse } from "./parse";
 import { Connect } from "./programs/connect";
 import { Ingress } from "./programs/ingress";
 import { Decision } from "./lookup";
@@ -44,7 +44,13 @@ export function initialize(): void {
 /** Runs the ingress program over `count` descriptors (see descriptors.ts). `now` is in ticks. */
 export function ingress(count: u32, now: u32): void {
   Tables.control.now = now;
-  Ingress.batch(min<u32>(count, 256));
+  Ingress.batch(min<u32>(count, BATCH), 0);
+  Conntrack.collect(COLLECT_PER_BATCH);
+}
+
+/** Goes on after a user's program trapped before the dataplane looked at the batch: with its frame `from`. */
+export function resumeIngress(count: u32, from: u32): void {
+  Ingress.batch(min<u32>(count, BATCH), from);
   Conntrack.collect(COLLECT_PER_BATCH);
 }
 
@@ -55,23 +61,13 @@ function own(): Parsed {
 /** Runs one IP packet without link header at `packet`; the result is in the first parse record. Returns the verdict. */
 export function processPacket(packet: u32, length: u32, port: u32, now: u32): u32 {
   Tables.control.now = now;
-  const p = own();
-  Parse.packet(p, packet, length, port);
-  Trace.step(Step.PARSED, p.reason, p.meta, p.flags);
-  const verdict = Ingress.handle(p);
-  Trace.step(Step.VERDICT, verdict, p.reason, p.egress);
-  return verdict;
+  return Ingress.single(own(), packet, length, port, 0);
 }
 
 /** Runs one Ethernet frame. Returns the verdict. */
 export function processFrame(frame: u32, length: u32, port: u32, now: u32): u32 {
   Tables.control.now = now;
-  const p = own();
-  Parse.frame(p, frame, length, port);
-  Trace.step(Step.PARSED, p.reason, p.meta, p.flags);
-  const verdict = Ingress.handle(p);
-  Trace.step(Step.VERDICT, verdict, p.reason, p.egress);
-  return verdict;
+  return Ingress.single(own(), frame, length, port, 1);
 }
 
 /** Address of the bytes that the last single packet or frame became. */

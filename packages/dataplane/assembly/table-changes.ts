@@ -85,6 +85,7 @@ export class TableChanges {
       const servicePort = Tables.servicePort(load<u32>(entry));
       const record = changetype<ServicePort>(entry + 4);
       record.generation = servicePort.generation;
+      record.masqueraded = servicePort.masqueraded;
       for (let which: u32 = 0; which < 2; which++) {
         const before = Schedule.set(servicePort, which);
         const after = Schedule.set(record, which);

@@ -17,6 +17,11 @@ import {
   EventKind,
   FRAME_SIZE,
   NONE,
+  PROGRAM_SLOTS,
+  ProgramHook,
+  ProgramSlot,
+  Reason,
+  ServicePort,
   ServicePortCounters,
   TICKS_PER_SECOND,
   TIMEOUTS,
@@ -147,6 +152,8 @@ export interface ServicePortCounts {
   readonly dropped: number;
   readonly affinityHits: number;
   readonly affinityMisses: number;
+  /** New connections whose source was rewritten. */
+  readonly masqueraded: number;
   readonly backends: readonly BackendCounts[];
 }
 
@@ -561,7 +568,7 @@ class WebAssemblyDataplane implements Dataplane {
   }
 
   ingress(count: number, now: number): void {
-    this.#guard(() => this.#machine.exports.ingress(count, this.#clock(now)));
+    this.#batch(count, () => this.#machine.exports.ingress(count, this.#clock(now)));
   }
 
   counters(): DataplaneCounters {
@@ -587,6 +594,12 @@ class WebAssemblyDataplane implements Dataplane {
         dropped: big("dropped"),
         affinityHits: view.getUint32(at + ServicePortCounters.affinityHits, true),
         affinityMisses: view.getUint32(at + ServicePortCounters.affinityMisses, true),
+        masqueraded: Number(
+          view.getBigUint64(
+            layout.regions.servicePorts.address + servicePort.index * ServicePort.SIZE + ServicePort.masqueraded,
+            true,
+          ),
+        ),
         backends: this.#tables.backendSlots(servicePort.id).map(({ slot, spec }) => {
           const backendAt = layout.regions.backends.address + slot * Backend.SIZE;
           return {
@@ -728,11 +741,17 @@ class WebAssemblyDataplane implements Dataplane {
     u8.set(packet, this.#packetAt);
     const now = this.#clock(options.now);
     const ingress = options.ingress ?? NONE;
-    const verdict = this.#guard(() =>
-      link
-        ? exports.processFrame(this.#packetAt, packet.length, ingress, now)
-        : exports.processPacket(this.#packetAt, packet.length, ingress, now),
-    );
+    const verdict = this.#guard(() => {
+      try {
+        return link
+          ? exports.processFrame(this.#packetAt, packet.length, ingress, now)
+          : exports.processPacket(this.#packetAt, packet.length, ingress, now);
+      } catch (error) {
+        this.#detachTrapped(error);
+        return undefined;
+      }
+    });
+    if (verdict === undefined) return { verdict: "ABORTED", reason: "program-aborted" };
     const number = exports.resultReason();
     const reason = reasonName(number);
     const why = reason === undefined ? {} : { reason };
@@ -763,6 +782,39 @@ class WebAssemblyDataplane implements Dataplane {
       view.setUint32(CONTROL + Control.now, clock, true);
       this.#now = before;
     }
+  }
+
+  /** A user's program that traps is detached: its frame is aborted, and the batch goes on. */
+  #batch(count: number, call: () => void): void {
+    this.#guard(() => {
+      try {
+        call();
+        return;
+      } catch (error) {
+        const trapped = this.#detachTrapped(error);
+        if (trapped.hook === ProgramHook.AFTER) return;
+        const { frame } = trapped;
+        this.descriptors.verdict[frame] = Verdict.ABORTED;
+        this.descriptors.reason[frame] = Reason.PROGRAM_ABORTED;
+        this.#batch(count, () => this.#machine.exports.resumeIngress(count, frame + 1));
+      }
+    });
+  }
+
+  /** Detaches the program that was running when an error came up; throws the error again when there was none. */
+  #detachTrapped(error: unknown): { readonly hook: number; readonly frame: number } {
+    const { u32 } = this.#machine;
+    const control = (field: keyof typeof Control) => (CONTROL + Control[field]) >> 2;
+    const slot = u32[control("programRunning")]! - 1;
+    if (slot < 0 || !(error instanceof globals.WebAssembly.RuntimeError || error instanceof RangeError)) throw error;
+    u32[control("programRunning")] = 0;
+    const at = (PROGRAM_SLOTS + slot * ProgramSlot.SIZE) >> 2;
+    const hook = u32[at + ProgramSlot.hook / 4]!;
+    u32[at + ProgramSlot.hook / 4] = ProgramHook.NONE;
+    u32[at + ProgramSlot.aborted / 4]!++;
+    for (const mask of [control("programsBefore"), control("programsAfter")]) u32[mask] = u32[mask]! & ~(1 << slot);
+    u32[(DROP_COUNTERS + Reason.PROGRAM_ABORTED * 8) >> 2]!++;
+    return { hook, frame: u32[control("programFrame")]! };
   }
 
   /** After a trap the memory may be half changed: the instance says so ever after. */

@@ -1,7 +1,7 @@
 import { DataplaneError } from "./errors.ts";
 import type { DataplaneExports } from "./generated/exports.ts";
 import * as layout from "./generated/layout.ts";
-import { globals, type WebAssemblyMemory, type WebAssemblyModule } from "./web-assembly.ts";
+import { globals, type WebAssemblyMemory, type WebAssemblyModule, type WebAssemblyTable } from "./web-assembly.ts";
 
 /** How much a dataplane holds. Fixed at creation: nothing is allocated afterwards. */
 export interface Capacity {
@@ -31,6 +31,8 @@ export interface Capacity {
   readonly neighbors?: number;
   /** Events between two reads. Default 4,096. */
   readonly events?: number;
+  /** Bytes for the memories of users' programs, all together. Default 262,144. */
+  readonly programMemory?: number;
   /** Frames of 2048 bytes for batches. Default 1,024. */
   readonly frames?: number;
   /** Further bytes for the caller, page-aligned: rings of AF_XDP sockets lie there. Default 0. */
@@ -51,6 +53,7 @@ const defaults: Required<Capacity> = {
   ports: 256,
   neighbors: 4_096,
   events: 4_096,
+  programMemory: 262_144,
   frames: 1_024,
   reserved: 0,
 };
@@ -98,6 +101,7 @@ type RegionName =
   | "events"
   | "routeCache"
   | "scratch"
+  | "programs"
   | "packet"
   | "frames"
   | "reserved";
@@ -146,6 +150,7 @@ export function layOut(wanted: Capacity = {}): MemoryLayout {
   place("events", eventSlots * layout.Event.SIZE);
   place("routeCache", 4096 * layout.RouteCache.SIZE);
   place("scratch", 65_536 * 8);
+  place("programs", capacity.programMemory);
   place("packet", 68 * 1024);
   place("frames", capacity.frames * layout.FRAME_SIZE, 4096);
   place("reserved", capacity.reserved, 65_536);
@@ -197,6 +202,8 @@ export interface Machine {
   readonly memory: WebAssemblyMemory;
   readonly layout: MemoryLayout;
   readonly exports: DataplaneExports;
+  /** Functions that the module calls by index: users' programs are entered here. */
+  readonly table: WebAssemblyTable;
   readonly u8: Uint8Array;
   readonly u32: Uint32Array;
   readonly view: DataView;
@@ -221,6 +228,7 @@ export function load(module: WebAssemblyModule, memoryLayout: MemoryLayout, give
     memory,
     layout: memoryLayout,
     exports: instance.exports as unknown as DataplaneExports,
+    table: (instance.exports as { readonly table: WebAssemblyTable }).table,
     u8: new Uint8Array(memory.buffer),
     u32: new Uint32Array(memory.buffer),
     view,

@@ -11,6 +11,13 @@ export interface WebAssemblyMemory {
   readonly buffer: ArrayBufferLike;
 }
 
+/** A `WebAssembly.Table` of functions. */
+export interface WebAssemblyTable {
+  readonly length: number;
+  grow(by: number): number;
+  set(index: number, value: ((context: number) => number) | null): void;
+}
+
 interface WebAssemblyNamespace {
   /** What a trap throws. */
   readonly RuntimeError: new () => Error;

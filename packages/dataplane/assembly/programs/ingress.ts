@@ -33,6 +33,7 @@ import { Tables } from "../maps/tables";
 import { Nat } from "../nat";
 import { Parse } from "../parse";
 import { Trace } from "../trace";
+import { UserPrograms } from "./user-programs";
 
 /** What is known about the source rewrite of a new connection. */
 export class Ingress {
@@ -42,9 +43,13 @@ export class Ingress {
 
   /**
    * A batch of frames, in three loops: parse and hash all, touch the index line and the record of each, resolve each. Wasm has no
-   * prefetch; the middle loop makes the cache misses of a batch overlap.
+   * prefetch; the middle loop makes the cache misses of a batch overlap. Users' programs look at it from frame `from` on: more than 0
+   * when it goes on after one of them trapped.
    */
-  static batch(count: u32): void {
+  static batch(count: u32, from: u32): void {
+    const control = Tables.control;
+    const filtered = (control.programsBefore | from) != 0;
+    if (filtered) UserPrograms.beforeBatch(from, count);
     for (let i: u32 = 0; i < count; i++) {
       Parse.frame(Ingress.parsed(i), Descriptors.frame(i), Descriptors.length(i), Descriptors.ingress(i));
     }
@@ -65,10 +70,43 @@ export class Ingress {
       Tables.control.sink = sink;
     }
     for (let i: u32 = 0; i < count; i++) {
+      if (filtered && Descriptors.verdict(i) != NONE) continue;
       const p = Ingress.parsed(i);
       const verdict = Ingress.handle(p);
       Descriptors.resolve(i, verdict, p.egress, p.length, p.reason);
     }
+    if (control.programsAfter != 0) UserPrograms.afterBatch(count);
+  }
+
+  /** One frame or packet alone, users' programs included. */
+  static single(p: Parsed, frame: u32, length: u32, port: u32, link: u32): u32 {
+    const control = Tables.control;
+    const context = UserPrograms.context;
+    let verdict: u32 = Verdict.PASS;
+    if (control.programsBefore != 0 && !control.tracing) {
+      UserPrograms.present(frame, length, port, link);
+      verdict = UserPrograms.before();
+      length = context.length;
+      p.frame = frame;
+      p.length = length;
+      p.egress = context.egress;
+      p.reason = context.reason;
+    }
+    if (verdict == Verdict.PASS) {
+      if (link) Parse.frame(p, frame, length, port);
+      else Parse.packet(p, frame, length, port);
+      Trace.step(Step.PARSED, p.reason, p.meta, p.flags);
+      verdict = Ingress.handle(p);
+    }
+    if (control.programsAfter != 0 && !control.tracing) {
+      UserPrograms.present(frame, p.length, port, link);
+      verdict = UserPrograms.after(verdict, p.egress, p.reason);
+      p.length = context.length;
+      p.egress = context.egress;
+      p.reason = context.reason;
+    }
+    Trace.step(Step.VERDICT, verdict, p.reason, p.egress);
+    return verdict;
   }
 
   /** One parsed packet, from its connection to its verdict. */
@@ -357,7 +395,10 @@ export class Ingress {
       if (servicePort != NONE) Trace.step(Step.DNAT, backendId, 0, NONE);
       if (masquerade != MasqueradeReason.NO) Trace.step(Step.SNAT, <u32>bswap<u16>(<u16>newPorts), 0, NONE);
     } else {
-      if (servicePort != NONE) flags |= Ingress.account(c, servicePort, backendId);
+      if (servicePort != NONE) {
+        flags |= Ingress.account(c, servicePort, backendId);
+        if (masquerade != MasqueradeReason.NO) Tables.servicePort(servicePort).masqueraded++;
+      }
       c.flags = <u16>flags;
       if (!Conntrack.commit(id, p.hash)) {
         Ingress.unaccount(c, flags);
