@@ -158,7 +158,11 @@ async function compare() {
     }
     for (const [index, [, label]] of cases.entries()) {
       const result = results[index];
-      const ratio = quantile(result.perCore, 0.5) / quantile(results[0].perCore, 0.5);
+      // Of the same round: the machine is not the same in all of them.
+      const ratio = quantile(
+        result.perCore.map((rate, round) => rate / results[0].perCore[round]),
+        0.5,
+      );
       report(`${label}: answers per second`, spread(result.perSecond));
       report(`${label}: answers per core second`, `${spread(result.perCore)}  (×${ratio.toFixed(2)} echo)`);
       report(`${label}: ms p50; p99`, `${spread(result.p50, 2)}; ${spread(result.p99, 2)}`);
