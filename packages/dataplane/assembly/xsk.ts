@@ -14,7 +14,7 @@ import { Descriptors } from "./descriptors";
  *     pool.owners     one byte per frame: who may touch it
  *
  *     pool   0 umem       4 frames     8 free      12 freeCount  16 owners      20 ports   24 hand     28 ringMask
- *           32 kicks     36 kickCount 40 fullDrops 44 host       48 reserve    52 …
+ *           32 kicks     36 kickCount 40 fullDrops 44 host       48 reserve    52 portEnd
  *     port   0 rxProd     4 rxCons     8 rxRing    12 txProd     16 txCons      20 txRing
  *           24 fillProd  28 fillCons  32 fillRing  36 completionProd  40 completionCons  44 completionRing
  *           48 fillTarget 52 open     56 kicked    60 fillLimit
@@ -37,6 +37,8 @@ class Pool {
   fullDrops: u32;
   host: u32;
   reserve: u32;
+  /** One more than the highest open port: a look at the rings goes no further. */
+  portEnd: u32;
 }
 
 @unmanaged
@@ -192,18 +194,22 @@ export function xskPort(base: u32, index: u32): u32 {
 /** Begins to use a port whose addresses were written. */
 export function xskOpen(base: u32, index: u32): void {
   const port = Xsk.port(base, index);
+  const pool = Xsk.pool(base);
   port.open = 1;
+  if (index >= pool.portEnd) pool.portEnd = index + 1;
   port.kicked = 0;
   const limit = port.fillLimit;
   // Empty is where a port begins, not what it ran down to.
   port.fillLimit = 0;
-  Xsk.fill(Xsk.pool(base), port, <u8>(index + 1));
+  Xsk.fill(pool, port, <u8>(index + 1));
   port.fillLimit = limit;
 }
 
 /** Stops using a port: no ring is touched from here on. Call it before the socket is closed. */
 export function xskClose(base: u32, index: u32): void {
+  const pool = Xsk.pool(base);
   Xsk.port(base, index).open = 0;
+  while (pool.portEnd > 0 && !Xsk.port(base, pool.portEnd - 1).open) pool.portEnd--;
 }
 
 /** Takes back the frames of a closed port, once its socket is closed. */
@@ -223,7 +229,7 @@ export function xskReclaim(base: u32, index: u32): void {
  */
 export function xskReceive(base: u32, limit: u32): u32 {
   const pool = Xsk.pool(base);
-  const ports = pool.ports;
+  const ports = pool.portEnd;
   const mask = pool.ringMask;
   const umem = pool.umem;
   if (limit > BATCH) limit = BATCH;

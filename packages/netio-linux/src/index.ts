@@ -19,6 +19,7 @@ export { createPoller, type Poller } from "./poller.ts";
 export { type Capability, type NetworkCapabilities, probe } from "./probe.ts";
 export type { LinkInfo, LinkSettings, RouteSettings, Rtnetlink, RuleSettings, VethEnd } from "./rtnetlink.ts";
 export { createTapDevice, type TapDevice, type TapDeviceOptions } from "./tap.ts";
+export { hastenThread, sleepMicroseconds } from "./thread.ts";
 export {
   createXdpSocket,
   type FrameMemory,

@@ -56,12 +56,15 @@ export interface LibC {
   ioctl(fd: number, request: number, argument: Memory): number;
   poll(fds: Memory, count: number, timeoutMilliseconds: number): number;
   eventfd(initial: number, flags: number): number;
+  usleep(microseconds: number): number;
+  prctl(option: number, a: number, b: number, c: number, d: number): number;
   unshare(flags: number): number;
   setns(fd: number, type: number): number;
   mmap(address: number, length: number, protection: number, flags: number, fd: number, offset: number): number;
   memmove(target: Memory, source: Memory, length: number): number;
   if_nametoindex(name: string): number;
-  bpf(number: number, command: number, attributes: Memory, length: number): number;
+  /** A call that the library has no function for, with arguments of these kinds. */
+  syscall(number: number, first: number, attributes: Memory, last: number): number;
 }
 
 let loaded: LibC | undefined;
@@ -99,12 +102,14 @@ export function libc(): LibC {
     ioctl: library.func("int ioctl(int, unsigned long, void *)"),
     poll: library.func("int poll(void *, unsigned long, int)"),
     eventfd: library.func("int eventfd(unsigned int, int)"),
+    usleep: library.func("int usleep(unsigned int)"),
+    prctl: library.func("int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)"),
     unshare: library.func("int unshare(int)"),
     setns: library.func("int setns(int, int)"),
     mmap: library.func("intptr_t mmap(uintptr_t, size_t, int, int, int, int64_t)"),
     memmove: library.func("uintptr_t memmove(void *, void *, size_t)"),
     if_nametoindex: library.func("unsigned int if_nametoindex(str)"),
-    bpf: library.func("syscall", "long", ["long", "int", "void *", "uint32_t"]),
+    syscall: library.func("syscall", "long", ["long", "int", "void *", "uint32_t"]),
   };
   loaded = bindings as unknown as LibC;
   return loaded;

@@ -29,7 +29,7 @@ const HELPER_REDIRECT_MAP = 51;
 function bpf(command: number, attributes: Buffer, call: string, context: string): number {
   const number = BPF_SYSCALL[process.arch];
   if (number === undefined) throw new RangeError(`bpf(2) has no known number on ${process.arch}`);
-  return checked(libc().bpf(number, command, attributes, attributes.length), call, context);
+  return checked(libc().syscall(number, command, attributes, attributes.length), call, context);
 }
 
 function assemble(mapFd: number): Buffer {

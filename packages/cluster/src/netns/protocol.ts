@@ -42,6 +42,8 @@ export interface PortCounters extends XdpStatistics {
 
 /** What a node's forwarder counted since it started. */
 export interface ForwarderCounters {
+  /** Nanoseconds of a processor that the forwarder's thread used, system calls included. */
+  readonly processorNanoseconds: number;
   /** Frames received. */
   readonly frames: number;
   readonly batches: number;
