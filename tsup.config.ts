@@ -6,6 +6,7 @@ interface Manifest {
   readonly bin?: Readonly<Record<string, string>>;
   /** Files that run as programs of their own: path below `dist` without `.js` → source. */
   readonly programs?: Readonly<Record<string, string>>;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
 
 const read = <T>(file: string): T => JSON.parse(readFileSync(file, "utf8")) as T;
@@ -39,5 +40,6 @@ export default defineConfig({
   clean: false,
   silent: true,
   removeNodeProtocol: false,
-  external: [/\.wasm$/],
+  // Other dependencies are external by themselves.
+  external: [/\.wasm$/, ...Object.keys(manifest.optionalDependencies ?? {})],
 });

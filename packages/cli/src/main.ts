@@ -14,6 +14,8 @@ makes requests through all of them, and prints who answered and what the datapla
   --empty                         no application and no requests
   -f, --filename FILE             apply these manifests instead of the application (repeatable; - is standard input)
   --directory DIR                 folder for kubeconfig, logs and sockets, removed at the end (default .portolan)
+  --data-dir DIR                  keep API objects and credentials here; the next cluster with it goes on with them, also after a
+                                  crash (default: in memory)
   --api-port, --dns-port, --gateway-port N
                                   ports on 127.0.0.1 (default 16443, 10053, 10080, or free ones when these are taken)
   -v, --verbose                   print failures that are tried again
@@ -79,6 +81,7 @@ export async function main(argv: readonly string[]): Promise<number> {
         verbose: values.verbose ?? false,
         files: values.filename ?? [],
         directory: values.directory ?? ".portolan",
+        ...(values["data-dir"] === undefined ? {} : { dataDirectory: values["data-dir"] }),
         ...(apiPort === undefined ? {} : { apiPort }),
         ...(dnsPort === undefined ? {} : { dnsPort }),
         ...(gatewayPort === undefined ? {} : { gatewayPort }),
@@ -108,6 +111,7 @@ function parse(argv: readonly string[]) {
       empty: { type: "boolean" },
       filename: { type: "string", short: "f", multiple: true },
       directory: { type: "string" },
+      "data-dir": { type: "string" },
       "api-port": { type: "string" },
       "dns-port": { type: "string" },
       "gateway-port": { type: "string" },

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { delimiter, join, relative } from "node:path";
+import { delimiter, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { applyManifests, type Cluster, type ClusterMode, startCluster } from "@portolan/cluster";
 import { type Pod, resources, type Service } from "@portolan/core";
@@ -20,6 +20,8 @@ export interface UpOptions {
   /** Manifests to apply instead of the built-in application; the requests are left out then. */
   readonly files: readonly string[];
   readonly directory: string;
+  /** Folder in which API objects and credentials outlive the cluster. */
+  readonly dataDirectory?: string;
   /** Ports on 127.0.0.1; `undefined` means the usual one, or a free one when that is taken. */
   readonly apiPort?: number;
   readonly dnsPort?: number;
@@ -244,6 +246,12 @@ export async function up(options: UpOptions, signal: AbortSignal, say: (text: st
   const started = Date.now();
   const seconds = (): string => `${((Date.now() - started) / 1000).toFixed(1)} s`;
   const manifests = options.files.length > 0 ? readManifests(options.files) : [];
+  const { dataDirectory } = options;
+  if (dataDirectory !== undefined && `${resolve(dataDirectory)}${sep}`.startsWith(`${resolve(options.directory)}${sep}`))
+    throw new CommandError(
+      `--data-dir ${dataDirectory} lies in --directory ${options.directory}, which is removed at the end; choose another`,
+      2,
+    );
   const directory: RunDirectory = claimRunDirectory(options.directory, say);
   let cluster: Cluster | undefined;
   let code = 0;
@@ -252,6 +260,7 @@ export async function up(options: UpOptions, signal: AbortSignal, say: (text: st
       mode: options.mode,
       nodes: options.nodes,
       directory: directory.path,
+      ...(options.dataDirectory === undefined ? {} : { dataDirectory: resolve(options.dataDirectory) }),
       ports: {
         ...(options.apiPort === undefined ? {} : { api: options.apiPort }),
         ...(options.dnsPort === undefined ? {} : { dns: options.dnsPort }),
@@ -290,7 +299,7 @@ export async function up(options: UpOptions, signal: AbortSignal, say: (text: st
     }
     if (!options.once && !signal.aborted) {
       say(
-        `\n${await hints(cluster, !options.empty && manifests.length === 0)}\n\nCtrl-C ends the cluster and removes everything it made.`,
+        `\n${await hints(cluster, !options.empty && manifests.length === 0)}\n\nCtrl-C ends the cluster and removes everything it made${dataDirectory === undefined ? "" : `, but for the objects in ${dataDirectory}`}.`,
       );
       await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
     }

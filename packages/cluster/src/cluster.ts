@@ -17,7 +17,6 @@ import {
   createEventRecorder,
   createInformerFactory,
   type InformerFactory,
-  isAlreadyExists,
   type KubernetesApi,
 } from "@portolan/client";
 import { type KubernetesObject, type Node, type Pod, resources, type Service } from "@portolan/core";
@@ -59,7 +58,7 @@ import {
   type LoopbackRuntime,
   type PodRuntime,
 } from "./kubelet/index.ts";
-import { resourceTypeOf } from "./manifests.ts";
+import { applyObject } from "./manifests.ts";
 import { type ClusterMode, chooseMode } from "./mode.ts";
 import { createNetnsFabric, type NetnsFabric, type NetnsNode } from "./netns/index.ts";
 import { startProcessKeeper } from "./process-keeper.ts";
@@ -80,6 +79,11 @@ export interface ClusterOptions {
   readonly nodes?: number;
   /** Folder for the kubeconfig, logs and sockets; made when absent, and the caller's to remove. */
   readonly directory: string;
+  /**
+   * Folder in which API objects and the server's credentials outlive the cluster, also when it is killed; see `dataDirectory` of
+   * `createApiServer`. The next cluster with it starts the pods again. Not below `directory`.
+   */
+  readonly dataDirectory?: string;
   /** Ports on 127.0.0.1. One that is given must be free; without it a usual one is taken, or any when that is busy. */
   readonly ports?: { readonly api?: number; readonly dns?: number; readonly gateway?: number };
   /** Programs for images, beside the built-in ones. */
@@ -176,14 +180,6 @@ async function withPort<T>(
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
     return await listen(0);
-  }
-}
-
-async function create<T extends KubernetesObject>(api: KubernetesApi, object: T): Promise<void> {
-  try {
-    await api.create(resourceTypeOf(object)!, object);
-  } catch (error) {
-    if (!isAlreadyExists(error)) throw error;
   }
 }
 
@@ -304,6 +300,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       serviceCIDRs: [serviceCIDR],
       podStreams,
       advertise: { address: apiAddress, port: 6443 },
+      ...(options.dataDirectory === undefined ? {} : { dataDirectory: options.dataDirectory }),
     });
     endings.add("the API server", () => server.close());
     const listening = await withPort(options.ports?.api, usualPorts.api, (port) =>
@@ -505,7 +502,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     for (const { name, address, podCIDR: own, zone } of names) {
       const runtime = runtimes.get(name);
       if (runtime === undefined) {
-        await create<Node>(api, bareNode(name, address, own, zone));
+        await applyObject(api, bareNode(name, address, own, zone));
         continue;
       }
       const kubelet = createKubelet({
@@ -558,7 +555,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     }
 
     informers.start(signal);
-    for (const object of dnsObjects(apiSocket)) await create(api, object);
+    for (const object of dnsObjects(apiSocket)) await applyObject(api, object);
     await startOutsideDatabase();
     await Promise.all([...proxies.values()].map((proxy) => proxy.synced()));
     say(

@@ -1,4 +1,4 @@
-import { isAlreadyExists, type KubernetesApi } from "@portolan/client";
+import { isNotFound, type KubernetesApi } from "@portolan/client";
 import { type KubernetesObject, type ResourceType, resources } from "@portolan/core";
 import { parseAllDocuments } from "yaml";
 
@@ -48,8 +48,8 @@ export function readManifests(text: string, name: string, namespace = "default")
 }
 
 /**
- * Creates the objects of a manifest, or applies them (server-side, as field manager `portolan`) where they exist. The text is read
- * whole before the first write.
+ * Applies the objects of a manifest (server-side, as field manager `portolan`) where they exist, and creates the others. The text is
+ * read whole before the first write.
  *
  * @throws ManifestError as {@link readManifests}; ApiError when the server refuses one, the earlier ones being applied then
  */
@@ -59,24 +59,35 @@ export async function applyManifests(
   name: string,
 ): Promise<readonly KubernetesObject[]> {
   const out: KubernetesObject[] = [];
-  for (const object of readManifests(text, name)) {
-    const type = resourceTypeOf(object)!;
-    try {
-      out.push(await api.create(type, object, { fieldManager: "portolan" }));
-    } catch (error) {
-      if (!isAlreadyExists(error)) throw error;
-      const path = {
-        name: object.metadata!.name!,
-        ...(object.metadata!.namespace ? { namespace: object.metadata!.namespace } : {}),
-      };
-      out.push(
-        await api.patch(type, path, object, {
-          patchType: "application/apply-patch+yaml",
-          fieldManager: "portolan",
-          force: true,
-        }),
-      );
-    }
-  }
+  for (const object of readManifests(text, name)) out.push(await applyObject(api, object));
   return out;
+}
+
+/** Applies one object of a known type, as {@link applyManifests} does. */
+export async function applyObject(api: KubernetesApi, object: KubernetesObject): Promise<KubernetesObject> {
+  const type = resourceTypeOf(object)!;
+  const { name = "", namespace = "" } = object.metadata ?? {};
+  const path = { name, ...(namespace === "" ? {} : { namespace }) };
+  // An answer to a creation does not tell: a Service that exists is refused for its own address first.
+  if (name === "" || !(await exists(api, type, path)))
+    return await api.create(type, object, { fieldManager: "portolan" });
+  return await api.patch(type, path, object, {
+    patchType: "application/apply-patch+yaml",
+    fieldManager: "portolan",
+    force: true,
+  });
+}
+
+async function exists(
+  api: KubernetesApi,
+  type: ResourceType,
+  path: { readonly name: string; readonly namespace?: string },
+): Promise<boolean> {
+  try {
+    await api.get(type, path);
+    return true;
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    throw error;
+  }
 }
