@@ -221,5 +221,5 @@ describe("the DNS program before the Service programs", () => {
     expect(left).toBe(0);
     const answer = decodeMessage(parsePacket(results[0]!.frame, { link: "ethernet" }).payload);
     expect(answer.answers.map(recordToText)).toEqual(["web.default.svc.cluster.local. 30 IN A 10.96.0.7"]);
-  });
+  }, 60_000);
 });

@@ -261,7 +261,11 @@ describe("a server with a Corefile", () => {
     };
     expect(await page("health")).toEqual([200, "OK"]);
     expect(await page("ready")).toEqual([200, "OK"]);
-    expect((await page("metrics"))[1]).toContain("coredns_build_info");
+    const metrics = (await page("metrics"))[1];
+    expect(metrics).toContain("coredns_build_info");
+    for (const name of ["errors", "health", "kubernetes"])
+      expect(metrics).toContain(`coredns_plugin_enabled{server="dns://:53",zone=".",view="",name="${name}"} 1`);
+    expect(metrics).toMatch(/coredns_reload_version_info\{hash="sha512",value="[0-9a-f]{128}"\} 1/);
     const closed = server.close();
     expect((await page("ready"))[0]).toBe(503);
     const { port } = server.addresses[0]!;

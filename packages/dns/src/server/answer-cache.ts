@@ -45,8 +45,8 @@ export interface AnswerCache {
   store(question: Question, dnssecOk: boolean, checkingDisabled: boolean, message: Message): boolean;
   readonly positiveSize: number;
   readonly negativeSize: number;
-  /** Entries that had to go for others. */
-  readonly evictions: number;
+  /** Entries that had to go for others: with an answer, and without one. */
+  readonly evictions: { readonly positive: number; readonly negative: number };
   clear(): void;
 }
 
@@ -77,7 +77,7 @@ export function createAnswerCache(options: AnswerCacheOptions): AnswerCache {
   } = options;
   const positive = new Map<string, Entry>();
   const negative = new Map<string, Entry>();
-  let evictions = 0;
+  const evictions = { positive: 0, negative: 0 };
 
   function keyOf({ name, type, class: recordClass }: Question, dnssecOk: boolean, checkingDisabled: boolean): string {
     return `${String.fromCharCode(type, recordClass, (dnssecOk ? 2 : 0) | (checkingDisabled ? 1 : 0))}${nameKey(name)}`;
@@ -93,7 +93,7 @@ export function createAnswerCache(options: AnswerCacheOptions): AnswerCache {
       // The oldest entry is the first of the map.
       const oldest = map.keys().next().value;
       if (oldest !== undefined) map.delete(oldest);
-      evictions++;
+      evictions[map === positive ? "positive" : "negative"]++;
     }
     map.set(key, entry);
   }

@@ -72,9 +72,15 @@ export interface ServerBlockConfiguration {
   readonly health?: HttpEndpoint & { /** Milliseconds. */ readonly lameduck: number };
   readonly ready?: HttpEndpoint;
   readonly prometheus?: HttpEndpoint;
+  /** Milliseconds after which a question that others have to answer has failed. */
+  readonly cancel?: number;
+  /** Limits of TCP connections, milliseconds. */
+  readonly timeouts?: { readonly read?: number; readonly idle?: number; readonly maximumQueries?: number };
   /** Milliseconds between looks at the file. */
   readonly reload?: { readonly interval: number; readonly jitter: number };
   readonly acl: readonly AccessRule[];
+  /** Names of what stands in the block, each once, in order. */
+  readonly directives: readonly string[];
 }
 
 /** `acl`: the first rule that fits decides. */
@@ -204,6 +210,7 @@ export function readServerConfiguration(text: string, options: CorefileOptions =
       any: false,
       autopath: false,
       acl: [],
+      directives: [],
     };
     for (const directive of directives) {
       const { name, arguments: words, body } = directive;
@@ -328,6 +335,26 @@ export function readServerConfiguration(text: string, options: CorefileOptions =
             jitter: words[1] === undefined ? 15_000 : duration(directive, words[1]),
           };
           break;
+        case "cancel":
+          for (const property of body) throw unknown(directive, property);
+          block.cancel = words.length === 0 ? 5001 : duration(directive, one(directive));
+          if (block.cancel <= 0) throw wrong(directive, "a question needs some time");
+          break;
+        case "timeouts": {
+          if (words.length > 0) throw wrong(directive, "takes no arguments, only a block");
+          const timeouts: { read?: number; idle?: number; maximumQueries?: number } = {};
+          for (const property of body) {
+            if (property.name === "read") timeouts.read = duration(property, one(property));
+            else if (property.name === "idle") timeouts.idle = duration(property, one(property));
+            else if (property.name === "maxtcpqueries")
+              timeouts.maximumQueries = numberOf(property, one(property), 0, 0x7fffffff);
+            // Nothing waits for a write here: a client that does not read is not read from either.
+            else if (property.name === "write") duration(property, one(property));
+            else throw unknown(directive, property);
+          }
+          block.timeouts = timeouts;
+          break;
+        }
         case "cache":
           block.cache = readCache(directive);
           break;
@@ -341,6 +368,7 @@ export function readServerConfiguration(text: string, options: CorefileOptions =
           throw new CorefileError("unknown-directive", file, directive.line, `unknown directive "${name}"`);
       }
     }
+    block.directives = [...seen];
     if (external !== undefined) {
       if (block.kubernetes === undefined)
         throw new CorefileError("argument", file, line, "k8s_external needs kubernetes in the same block");

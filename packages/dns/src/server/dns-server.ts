@@ -1,11 +1,12 @@
-import { randomInt } from "node:crypto";
+import { createHash, randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { get } from "node:http";
 import { hostname, networkInterfaces } from "node:os";
 import { performance } from "node:perf_hooks";
 import type { KubernetesApi } from "@portolan/client";
 import { createDnsProgram, type DnsAnswers } from "@portolan/dataplane/dns";
 import { canonicalAddress } from "@portolan/net";
-import { type DomainName, equalNames, labelsOf, nameFromLabels, nameFromText } from "../message/name.ts";
+import { type DomainName, equalNames, labelsOf, nameFromLabels, nameFromText, nameToText } from "../message/name.ts";
 import { recordTypes } from "../message/record-type.ts";
 import type { ClusterZone } from "../zone/cluster-zone.ts";
 import type { AnswerCache } from "./answer-cache.ts";
@@ -182,11 +183,41 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
     }`);
   }
 
+  const hashOf = (corefile: string | undefined): string | undefined =>
+    corefile === undefined ? undefined : createHash("sha512").update(corefile).digest("hex");
+  let corefileHash = hashOf(options.corefile);
   let caches: readonly AnswerCache[] = [];
   metrics.registry.gauges("coredns_cache_entries", "Entries of the cache.", ["server", "type", "zones", "view"], () => [
     [["dns://:53", "success", ".", ""], caches.reduce((sum, cache) => sum + cache.positiveSize, 0)],
     [["dns://:53", "denial", ".", ""], caches.reduce((sum, cache) => sum + cache.negativeSize, 0)],
   ]);
+  metrics.registry.gauges(
+    "coredns_cache_evictions_total",
+    "Entries of the cache that had to go for others.",
+    ["server", "type", "zones", "view"],
+    () => [
+      [["dns://:53", "success", ".", ""], caches.reduce((sum, cache) => sum + cache.evictions.positive, 0)],
+      [["dns://:53", "denial", ".", ""], caches.reduce((sum, cache) => sum + cache.evictions.negative, 0)],
+    ],
+    "counter",
+  );
+  metrics.registry.gauges(
+    "coredns_plugin_enabled",
+    "Directives of the configuration in force.",
+    ["server", "zone", "view", "name"],
+    () =>
+      configuration.flatMap((block) =>
+        block.origins.flatMap((origin) =>
+          block.directives.map((name): [string[], number] => [
+            ["dns://:53", nameToText(nameFromText(origin)), "", name],
+            1,
+          ]),
+        ),
+      ),
+  );
+  metrics.registry.gauges("coredns_reload_version_info", "Hash of the Corefile in force.", ["hash", "value"], () =>
+    corefileHash === undefined ? [] : [[["sha512", corefileHash], 1]],
+  );
   metrics.registry.gauge("portolan_dns_tcp_connections", "Open TCP connections.", () => openConnections);
 
   /** The upstreams of the options in place of those of every block. */
@@ -348,11 +379,18 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
       ]);
       clearTimeout(timer);
     }
+    const timeouts = configuration.find((block) => block.timeouts !== undefined)?.timeouts;
+    const limits: ListenerLimits = {
+      ...(timeouts?.read === undefined ? {} : { readTimeout: timeouts.read }),
+      ...(timeouts?.idle === undefined ? {} : { idleTimeout: timeouts.idle }),
+      ...(timeouts?.maximumQueries === undefined ? {} : { maximumQueries: timeouts.maximumQueries }),
+      ...options.limits,
+    };
     for (const { host, port } of listen) {
       try {
         // A free TCP port may be taken for UDP already; another one is not.
         for (let attempt = 0; ; attempt++) {
-          const tcp = await listenTcp(host, port, current, onError, options.limits, (open) => {
+          const tcp = await listenTcp(host, port, current, onError, limits, (open) => {
             openConnections = open;
           });
           try {
@@ -416,6 +454,23 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
     await closeAll(0);
     throw error;
   }
+  const health = endpoints.find(({ name }) => name === "health");
+  const looking = health === undefined ? undefined : setInterval(() => lookAtHealth(health), 1000).unref();
+
+  /** Asks the own endpoint, as whoever restarts this process would. */
+  function lookAtHealth({ host, port }: OpenHttpEndpoint): void {
+    const started = performance.now();
+    const own = wildcard(host) ? (host === "::" ? "::1" : "127.0.0.1") : host;
+    const request = get({ host: own, port, path: "/health", timeout: 5000, agent: false }, (response) => {
+      response.resume();
+      metrics.healthDuration.observe((performance.now() - started) / 1000);
+      if (response.statusCode !== 200) metrics.healthFailures.increment();
+    });
+    request.on("timeout", () => request.destroy(new Error("no answer")));
+    request.on("error", () => {
+      if (closed === undefined) metrics.healthFailures.increment();
+    });
+  }
 
   let closed: Promise<void> | undefined;
   return {
@@ -447,6 +502,7 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
         const old = assembly;
         assembly = fresh;
         configuration = wanted;
+        corefileHash = hashOf(corefile);
         for (const answers of fed.keys()) feed(answers);
         old.stop();
       } catch (error) {
@@ -457,6 +513,7 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
     close(how = {}) {
       closed ??= (async () => {
         closing = true;
+        clearInterval(looking);
         const lameduck = how.lameduck ?? assembly.lameduck;
         if (lameduck > 0) await new Promise((resolve) => setTimeout(resolve, lameduck));
         await closeAll(options.grace ?? 5000);

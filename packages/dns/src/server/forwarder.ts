@@ -74,6 +74,8 @@ export interface ForwarderOptions {
 export type ForwardEvent =
   | { readonly kind: "exchange"; readonly to: string; readonly rcode: number; readonly duration: number }
   | { readonly kind: "failure" | "health-check-failure" | "mismatch"; readonly to: string }
+  /** A socket was opened for a query; none is kept. */
+  | { readonly kind: "connect"; readonly to: string; readonly transport: "udp" | "tcp" }
   | { readonly kind: "broken" | "rejected" | "coalesced" | "prefetch" | "served-stale" }
   | { readonly kind: "cache-request" | "cache-miss" }
   | { readonly kind: "cache-hit"; readonly negative: boolean };
@@ -221,6 +223,7 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
     );
     const started = now();
     let message: Message | undefined;
+    observe({ kind: "connect", to: state.upstream.address, transport });
     await state.upstream.exchange({
       query,
       transport,

@@ -29,12 +29,13 @@ export interface MetricsRegistry {
   ): (...values: LabelValues) => Histogram;
   /** The value is asked for when the text is made. */
   gauge(name: string, help: string, read: () => number): void;
-  /** A fixed set of gauges that read when the text is made. */
+  /** Lines that are asked for when the text is made. */
   gauges(
     name: string,
     help: string,
     labels: readonly string[],
     read: () => Iterable<readonly [LabelValues, number]>,
+    type?: "gauge" | "counter",
   ): void;
   /** Text exposition format 0.0.4. */
   text(): string;
@@ -136,11 +137,11 @@ export function createMetricsRegistry(): MetricsRegistry {
     gauge(name, help, read) {
       families.push({ name, help, type: "gauge", lines: () => [`${name} ${read()}`] });
     },
-    gauges(name, help, labels, read) {
+    gauges(name, help, labels, read, type = "gauge") {
       families.push({
         name,
         help,
-        type: "gauge",
+        type,
         *lines() {
           for (const [values, value] of read()) yield `${name}${braces(labelText(labels, values))} ${value}`;
         },

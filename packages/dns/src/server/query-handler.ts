@@ -80,6 +80,8 @@ export interface QueryReport {
   readonly zone: string;
   /** Who answered: `kubernetes`, `forward`, `cache`, `chaos`, `any`, `transfer`, empty. */
   readonly plugin: string;
+  /** What the access rules of the block said, where it has any. */
+  readonly access?: "allow" | "block" | "filter" | "drop";
   /** Fixed word for what was wrong with a query that was not one. */
   readonly fault: string | undefined;
   /** Milliseconds from the query to its reply. */
@@ -261,6 +263,7 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     readonly block: HandlerBlock | undefined;
     readonly started: number;
     ednsOptions: readonly EdnsOption[];
+    access?: NonNullable<QueryReport["access"]>;
   }
 
   function report(
@@ -271,8 +274,10 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     plugin: string,
     fault?: string,
   ): void {
+    if (observe === undefined) return;
     const { request, query, client, started } = asked;
-    observe?.({ client, request, query, reply, rcode, zone, plugin, fault, duration: now() - started });
+    const access = asked.access === undefined ? {} : { access: asked.access };
+    observe({ client, request, query, reply, rcode, zone, plugin, fault, duration: now() - started, ...access });
   }
 
   function messageOf({ query, name, block }: Asked, result: Outcome, edns: Edns | undefined): Message {
@@ -455,6 +460,7 @@ export function createQueryHandler(options: QueryHandlerOptions): QueryHandler {
     if (block === undefined) return refuse(responseCodes.REFUSED);
     if (block.access !== undefined) {
       const access = block.access(client.address, query.type);
+      asked.access = access;
       if (access === "drop") return drop(asked, "access");
       if (access === "block") return refuse(responseCodes.REFUSED, "acl");
       if (access === "filter") return refuse(responseCodes.NOERROR, "acl");

@@ -30,6 +30,9 @@ export interface ServerMetrics {
   programming(kind: "cluster_ip" | "headless_with_selector", seconds: number): void;
   readonly panics: Counter;
   readonly reloadFailures: Counter;
+  /** The server's own look at `/health`, once a second; in milliseconds. */
+  readonly healthDuration: Histogram;
+  readonly healthFailures: Counter;
 }
 
 /** `dns://:53`. */
@@ -90,6 +93,36 @@ export function createServerMetrics(server: ServerLabel, version: string): Serve
   ]);
   const panics = registry.counter("coredns_panics_total", "Queries that ended in an internal error.")();
   const reloadFailures = registry.counter("coredns_reload_failed_total", "Configurations that could not be used.")();
+  const healthDuration = registry.histogram(
+    "coredns_health_request_duration_seconds",
+    "Time of the server's own requests for /health.",
+    exponentialBuckets(0.00025, 10, 5),
+  )();
+  const healthFailures = registry.counter(
+    "coredns_health_request_failures_total",
+    "The server's own requests for /health that failed.",
+  )();
+  const autopathSuccesses = registry.counter("coredns_autopath_success_total", "Names found on behalf of clients.", [
+    "server",
+  ]);
+  const aclDecisions = {
+    allow: registry.counter("coredns_acl_allowed_requests_total", "Requests that rules allow.", ["server", "view"]),
+    block: registry.counter("coredns_acl_blocked_requests_total", "Requests that rules refuse.", [
+      "server",
+      "zone",
+      "view",
+    ]),
+    filter: registry.counter("coredns_acl_filtered_requests_total", "Requests that rules empty.", [
+      "server",
+      "zone",
+      "view",
+    ]),
+    drop: registry.counter("coredns_acl_dropped_requests_total", "Requests that rules drop.", [
+      "server",
+      "zone",
+      "view",
+    ]),
+  };
   const faults = registry.counter(
     "portolan_dns_malformed_total",
     "Messages that were no good query, by what was wrong.",
@@ -102,10 +135,15 @@ export function createServerMetrics(server: ServerLabel, version: string): Serve
     exponentialBuckets(0.00025, 2, 16),
     ["proxy_name", "to", "rcode"],
   );
-  const healthFailures = registry.counter("coredns_proxy_healthcheck_failures_total", "Failed health checks.", [
+  const probeFailures = registry.counter("coredns_proxy_healthcheck_failures_total", "Failed health checks.", [
     "proxy_name",
     "to",
   ]);
+  const connections = registry.counter(
+    "coredns_proxy_conn_cache_misses_total",
+    "Queries for which a socket was opened: every one has its own, so that its port cannot be guessed.",
+    ["proxy_name", "to", "proto"],
+  );
   const broken = registry.counter("coredns_forward_healthcheck_broken_total", "Times that no upstream was healthy.")();
   const rejected = registry.counter(
     "coredns_forward_max_concurrent_rejects_total",
@@ -209,6 +247,8 @@ export function createServerMetrics(server: ServerLabel, version: string): Serve
     registry,
     panics,
     reloadFailures,
+    healthDuration,
+    healthFailures,
     programming: (kind, seconds) => programming(kind).observe(seconds),
     query(report) {
       const { query, client, reply, zone, plugin } = report;
@@ -216,6 +256,9 @@ export function createServerMetrics(server: ServerLabel, version: string): Serve
         faults(report.fault).increment();
         if (report.fault === "panic") panics.increment();
       }
+      if (report.access === "allow") aclDecisions.allow(server, "").increment();
+      else if (report.access !== undefined) aclDecisions[report.access](server, zone, "").increment();
+      if (plugin === "autopath") autopathSuccesses(server).increment();
       if (query === undefined && reply === undefined) return;
       const six = client.address.includes(":");
       const one = seriesOf(zone, query?.type, client.transport, six);
@@ -259,11 +302,14 @@ export function createServerMetrics(server: ServerLabel, version: string): Serve
         case "exchange":
           upstreamDuration("forward", event.to, responseCodeName(event.rcode)).observe(event.duration / 1000);
           break;
+        case "connect":
+          connections("forward", event.to, event.transport).increment();
+          break;
         case "failure":
           failures(event.to).increment();
           break;
         case "health-check-failure":
-          healthFailures("forward", event.to).increment();
+          probeFailures("forward", event.to).increment();
           break;
         case "mismatch":
           mismatches(event.to).increment();
