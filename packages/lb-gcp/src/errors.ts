@@ -30,6 +30,7 @@ const userErrors: readonly RegExp[] = [
 
 function codeOf({ status, reason, message }: GcpApiError): ProviderErrorCode {
   const code = reason.replaceAll("_", "").toLowerCase();
+  if (code === "unsupported") return "Unsupported";
   if (status === 429 || /ratelimitexceeded/.test(code)) return "Throttled";
   if (/quotaexceeded|limitexceeded/.test(code)) return "Quota";
   if (status === 401) return "Auth";
