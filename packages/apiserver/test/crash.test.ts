@@ -8,21 +8,16 @@ import type { Service } from "@portolan/core";
 import { build } from "esbuild";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { openSqliteStore } from "../src/index.ts";
+import { createRandom } from "../src/testing/random.ts";
 import { service } from "./client.ts";
 
 const seed = Number(process.env["PORTOLAN_SEED"] ?? Date.now() % 1_000_000_007);
 const rounds = Number(process.env["PORTOLAN_CRASHES"] ?? 10);
 const clients = 4;
 
-/** Small deterministic generator. (Mulberry32) */
 function randomFrom(start: number): (below: number) => number {
-  let state = start >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
+  const draw = createRandom(start);
+  return (below) => Math.floor(draw() * below);
 }
 
 const source = dirname(fileURLToPath(import.meta.url));

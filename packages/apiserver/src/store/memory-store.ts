@@ -187,6 +187,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
     get compactedRevision() {
       return compacted;
     },
+    collections: () => [...collections].flatMap(([name, { size }]) => (size > 0 ? [name] : [])).sort(),
     get,
     list,
     count(name, namespace) {

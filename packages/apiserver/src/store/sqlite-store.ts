@@ -215,6 +215,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     get compactedRevision() {
       return memory.compactedRevision;
     },
+    collections: memory.collections,
     get: memory.get,
     list: memory.list,
     count: memory.count,

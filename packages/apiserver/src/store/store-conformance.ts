@@ -10,6 +10,7 @@
  * @packageDocumentation
  */
 import type { KubernetesObject } from "@portolan/core";
+import { createRandom } from "../testing/random.ts";
 import { type Store, StoreConflictError, type StoredObject, type StoreEvent, type StoreWrite } from "./store.ts";
 
 /** A store implementation. */
@@ -105,20 +106,10 @@ function isFrozen(value: unknown): boolean {
   return Object.isFrozen(value) && Object.values(value).every(isFrozen);
 }
 
-/** Small deterministic generator, so that a check can be replayed. (Mulberry32) */
-function randomFrom(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
-}
-
 /** Writes at random, with conflicts among them, and tells what must be stored then. */
 function churn(store: Store, seed: number, rounds: number): Map<string, unknown> {
-  const random = randomFrom(seed);
+  const draw = createRandom(seed);
+  const random = (below: number): number => Math.floor(draw() * below);
   const expected = new Map<string, unknown>();
   for (let round = 0; round < rounds; round++) {
     const writes: StoreWrite[] = [];
@@ -232,8 +223,11 @@ export function storeConformance(subject: StoreSubject): readonly StoreCheck[] {
     expectEqual(keys(store.list(collection, undefined, { namespace: "b", name: "k" })), all.slice(5), "after b/k");
     expectEqual(keys(store.list(collection, "a", { namespace: "a", name: "Z" })), [], "after the last");
     expectEqual([store.count(collection), store.count(collection, "a"), store.count("nodes")], [7, 3, 1], "counts");
+    expectEqual(store.collections(), [collection, "nodes"], "collections");
     store.write([removal(store.get(collection, "c", "m") as StoredObject)]);
     expectEqual([store.count(collection), store.count(collection, "c")], [6, 0], "counts after a removal");
+    store.write([removal(store.get("nodes", "", "node") as StoredObject)]);
+    expectEqual(store.collections(), [collection], "collections after a removal");
   });
 
   check("tells every change in order, to subscribers at once and to followers when it lasts", async (store) => {

@@ -60,6 +60,8 @@ export interface Store {
   readonly persistedRevision: number;
   /** Events at or below this revision are forgotten. */
   readonly compactedRevision: number;
+  /** Collections that hold objects, in order of their names. */
+  collections(): readonly string[];
   get(collection: string, namespace: string, name: string): StoredObject | undefined;
   /**
    * Objects in order of namespace and name.
