@@ -89,8 +89,8 @@ export async function startNftables(services) {
     three.node.setSysctl("ipv4/ip_forward", 1);
     const rules = ["table ip kube-proxy {", "  chain mark-for-masquerade { mark set mark or 0x4000; }"];
     const map = [];
-    const add = (key, name, endpoints) => {
-      for (const protocol of ["tcp", "udp"]) {
+    const add = (key, name, endpoints, protocols) => {
+      for (const protocol of protocols) {
         const chain = `service-${name}-${protocol}`;
         for (const [address, port] of endpoints) {
           rules.push(`  chain endpoint-${name}-${protocol}-${port} {`);
@@ -111,10 +111,11 @@ export async function startNftables(services) {
       service.address,
       "measured",
       endpointPorts.map((port) => [addresses.backend, port]),
+      ["tcp", "udp"],
     );
     for (let i = 1; i < services; i++) {
       const { address, endpoint } = filler(i);
-      add(address, `filler${i}`, [[endpoint, 8080]]);
+      add(address, `filler${i}`, [[endpoint, 8080]], ["tcp"]);
     }
     rules.push("  map service-ips { type ipv4_addr . inet_proto . inet_service : verdict; elements = {");
     rules.push(map.join(",\n"), "} }");
@@ -169,8 +170,8 @@ export async function startNode(services, options = {}) {
     const backend = await node.addPod({ name: "backend", addresses: [addresses.backend] });
     node.configureNode({ addresses: node.addresses, clusterCIDRs: ["10.244.0.0/16"], serviceCIDRs: ["10.96.0.0/12"] });
     const specs = [];
-    const add = (name, address, endpoints) => {
-      for (const protocol of ["TCP", "UDP"]) {
+    const add = (name, address, endpoints, protocols) => {
+      for (const protocol of protocols) {
         specs.push({
           id: `default/${name}:/${protocol}/IPv4`,
           family: "IPv4",
@@ -188,9 +189,10 @@ export async function startNode(services, options = {}) {
       "measured",
       service.address,
       endpointPorts.map((port) => ({ address: addresses.backend, port })),
+      ["TCP", "UDP"],
     );
     for (let i = 1; i < services; i++)
-      add(`filler${i}`, filler(i).address, [{ address: filler(i).endpoint, port: 8080 }]);
+      add(`filler${i}`, filler(i).address, [{ address: filler(i).endpoint, port: 8080 }], ["TCP"]);
     const began = performance.now();
     node.replaceServicePorts(specs);
     await node.synchronize();

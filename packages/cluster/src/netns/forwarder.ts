@@ -100,6 +100,7 @@ class Forwarder {
   #frames = 0;
   #batches = 0;
   #closing = false;
+  #failing = false;
 
   constructor(data: ForwarderData) {
     this.#data = data;
@@ -143,6 +144,9 @@ class Forwarder {
       connections: () => dataplane.connections(),
       trace: (packet, ingress) => dataplane.trace(packet, ingress === undefined ? {} : { ingress }),
       synchronize: () => undefined,
+      fail: () => {
+        this.#failing = true;
+      },
       close: () => {
         this.#closing = true;
       },
@@ -162,6 +166,7 @@ class Forwarder {
     hastenThread(NICE);
     this.#handleRequests();
     while (!this.#closing) {
+      if (this.#failing) throw new Error("told to fail");
       const count = xskReceive(block, batch);
       if (count > 0) {
         this.#dataplane.ingress(count, performance.now() / 1000);

@@ -24,8 +24,8 @@ import {
   namespaceCommand,
   setOffloads,
 } from "@portolan/netio-linux";
+import { superviseForwarder } from "./forwarder-supervisor.ts";
 import type { ForwarderError, ForwarderThread } from "./forwarder-thread.ts";
-import { startForwarder } from "./forwarder-thread.ts";
 import { hardwareAddress } from "./hardware-address.ts";
 import type { ForwarderCounters, ForwarderRoute } from "./protocol.ts";
 
@@ -88,6 +88,11 @@ export interface NetnsNode extends ServiceTables, NetworkPlace {
    * @param from name of the node's pod that sends it; absent: it comes in on the uplink
    */
   trace(packet: Uint8Array, from?: string): Promise<readonly TraceStep[]>;
+  /**
+   * Makes the node's forwarder fail, as by a fault of its own; another one takes its place. Established connections that go through a
+   * Service on this node are forgotten, all others live on.
+   */
+  failForwarder(): void;
   /** Removes the node, its pods and its links. */
   close(): Promise<void>;
 }
@@ -223,7 +228,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     for (const gateway of gateways.values()) links.addAddress("host0", hostPrefix(gateway));
     routeOwnAddresses(namespace, own);
 
-    forwarder = await startForwarder(namespace, surroundings.onError);
+    forwarder = await superviseForwarder(namespace, surroundings.onError);
     const { call } = forwarder;
     await call("openPort", {
       index: HOST,
@@ -325,6 +330,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     counters: () => thread.call("counters"),
     connections: () => thread.call("connections"),
     trace: (packet, from) => thread.call("trace", packet, from === undefined ? UPLINK : pods.get(from)?.index),
+    failForwarder: () => thread.post("fail"),
     setPeerRoute: (route) => thread.call("setRoute", { ...route, port: UPLINK }),
     removePeerRoute: (prefix) => thread.call("removeRoute", prefix),
     close(): Promise<void> {

@@ -74,6 +74,8 @@ export interface ForwarderCalls {
   trace(packet: Uint8Array, ingress?: number): readonly TraceStep[];
   /** Does nothing; its reply says that everything before it took effect. */
   synchronize(): void;
+  /** Ends the forwarder with an error. */
+  fail(): void;
   close(): void;
 }
 

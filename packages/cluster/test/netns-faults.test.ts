@@ -1,0 +1,207 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import type { ServicePortSpec } from "@portolan/dataplane";
+import { probe } from "@portolan/netio-linux";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createNetnsFabric, type NetnsFabric, type NetnsNode, type NetworkPlace } from "../src/netns/index.ts";
+import { eventually } from "./memory-kubernetes.ts";
+
+const capabilities = probe();
+const missing = [capabilities.namespaces, capabilities.xdp, capabilities.launcher].find((c) => !c.available);
+if (missing !== undefined) console.log(`skipped: faults of nodes as network namespaces: ${missing.reason}`);
+
+const echo = `
+  require("net").createServer((socket) => { socket.on("error", () => {}); socket.pipe(socket); })
+    .listen(8080, "0.0.0.0", () => console.log("ready"));`;
+
+// Holds connections open and sends something over each every 20 ms. Answers a line on standard input with what it saw since the last.
+const talker = `
+  const [host, port, count] = process.argv.slice(1);
+  let [exchanged, broken, gap] = [0, 0, 0];
+  const heard = [];
+  let connected = 0;
+  for (let i = 0; i < +count; i++) {
+    const socket = require("net").connect({ host, port: +port });
+    socket.on("connect", () => {
+      heard[i] = Date.now();
+      setInterval(() => { if (!socket.destroyed) socket.write("tick"); }, 20);
+      if (++connected === +count) console.log("ready");
+    });
+    socket.on("data", () => {
+      exchanged++;
+      gap = Math.max(gap, Date.now() - heard[i]);
+      heard[i] = Date.now();
+    });
+    socket.on("error", () => {});
+    socket.on("close", () => { broken++; heard[i] = undefined; });
+  }
+  require("readline").createInterface({ input: process.stdin }).on("line", () => {
+    const now = Date.now();
+    const silent = heard.filter((at) => at !== undefined && now - at > 1000).length;
+    console.log(JSON.stringify({ exchanged, broken, silent, gap }));
+    [exchanged, gap] = [0, 0];
+  });`;
+
+interface Account {
+  /** Answers received. */
+  readonly exchanged: number;
+  /** Connections that ended. */
+  readonly broken: number;
+  /** Connections without an answer for a second. */
+  readonly silent: number;
+  /** Longest time between two answers on a connection, milliseconds. */
+  readonly gap: number;
+}
+
+describe.skipIf(missing !== undefined)("faults of a node, with connections open", () => {
+  let fabric: NetnsFabric;
+  let nodes: NetnsNode[];
+  const pods = new Map<string, NetworkPlace>();
+  const running: ChildProcess[] = [];
+  const errors: Error[] = [];
+
+  async function start(place: NetworkPlace, program: string, ...args: string[]): Promise<() => Promise<string>> {
+    const { command, args: argv } = place.command([process.execPath, "-e", program, ...args]);
+    const child = spawn(command, argv, { stdio: ["pipe", "pipe", "inherit"] });
+    running.push(child);
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    expect((await lines.next()).value).toBe("ready");
+    return async () => {
+      child.stdin.write("\n");
+      return (await lines.next()).value as string;
+    };
+  }
+
+  async function talk(from: string, host: string, port: number, count: number): Promise<() => Promise<Account>> {
+    const ask = await start(pods.get(from)!, talker, host, String(port), String(count));
+    return async () => JSON.parse(await ask()) as Account;
+  }
+
+  const backend = (name: string, node: NetnsNode) => ({
+    address: pods.get(name)!.addresses[0]!,
+    port: 8080,
+    local: name.startsWith(node.name),
+    name,
+  });
+
+  function program(node: NetnsNode, ...endpoints: string[]): void {
+    const cluster = endpoints.map((name) => backend(name, node));
+    const spec: ServicePortSpec = {
+      id: "default/web:/TCP/IPv4",
+      family: "IPv4",
+      protocol: "TCP",
+      frontends: [{ kind: "ClusterIP", address: "10.96.0.10", port: 80 }],
+      cluster,
+      local: cluster.filter(({ local }) => local),
+      hasAny: true,
+      internalTrafficPolicy: "Cluster",
+      externalTrafficPolicy: "Cluster",
+    };
+    node.setServicePort(spec);
+  }
+
+  beforeAll(async () => {
+    fabric = await createNetnsFabric({ onError: (error) => errors.push(error) });
+    nodes = [];
+    for (const n of [1, 2]) {
+      const node = await fabric.addNode({
+        name: `node${n}`,
+        addresses: [`172.18.0.${n + 1}`],
+        podCIDRs: [`10.244.${n}.0/24`],
+      });
+      nodes.push(node);
+      node.configureNode({
+        addresses: node.addresses,
+        clusterCIDRs: ["10.244.0.0/16"],
+        serviceCIDRs: ["10.96.0.0/16"],
+      });
+      for (const [i, role] of ["server", "other", "client"].entries()) {
+        const name = `${node.name}-${role}`;
+        pods.set(name, await node.addPod({ name, addresses: [`10.244.${n}.${i + 2}`] }));
+        if (role !== "client") await start(pods.get(name)!, echo);
+      }
+    }
+    for (const node of nodes) program(node, "node1-server", "node2-server");
+    await Promise.all(nodes.map((node) => node.synchronize()));
+  }, 60_000);
+
+  afterAll(async () => {
+    for (const child of running) child.kill("SIGKILL");
+    await fabric?.close();
+  });
+
+  test("endpoints that come and go leave connections to the others alone, and to themselves while they live", async () => {
+    const account = await talk("node1-client", "10.96.0.10", 80, 40);
+    await delay(300);
+    for (let round = 0; round < 10; round++) {
+      for (const node of nodes)
+        program(node, "node2-server", ...(round % 2 === 0 ? ["node1-other"] : ["node1-server"]));
+      await Promise.all(nodes.map((node) => node.synchronize()));
+      await delay(50);
+    }
+    for (const node of nodes) program(node, "node1-server", "node2-server");
+    await delay(300);
+    const seen = await account();
+    console.log(`endpoints replaced 10 times: 40 connections, ${JSON.stringify(seen)}`);
+    expect(seen).toMatchObject({ broken: 0, silent: 0 });
+    expect(seen.exchanged).toBeGreaterThan(0);
+  }, 30_000);
+
+  test("a forwarder that fails is replaced: pods talk on, other nodes notice nothing, Services answer again", async () => {
+    const direct = await talk("node1-client", pods.get("node2-server")!.addresses[0]!, 8080, 10);
+    const elsewhere = await talk("node2-client", pods.get("node2-other")!.addresses[0]!, 8080, 10);
+    await delay(200);
+    errors.length = 0;
+    nodes[0]!.failForwarder();
+    await eventually(
+      () => errors.some(({ message }) => message.includes("told to fail")),
+      () => "the end of the forwarder is reported",
+    );
+    // Calls wait for the new forwarder, and find what the old one was told.
+    expect((await nodes[0]!.counters()).ports.map(({ link }) => link)).toEqual([
+      "hostport",
+      "uplink",
+      "pod2",
+      "pod3",
+      "pod4",
+    ]);
+    await delay(200);
+    await Promise.all([direct(), elsewhere()]);
+    await delay(1500);
+    const [a, b] = [await direct(), await elsewhere()];
+    console.log(`forwarder of node1 failed: between nodes ${JSON.stringify(a)}, on node2 ${JSON.stringify(b)}`);
+    expect(a).toMatchObject({ broken: 0, silent: 0 });
+    expect(b).toMatchObject({ broken: 0, silent: 0 });
+    const account = await talk("node1-client", "10.96.0.10", 80, 10);
+    await delay(300);
+    const seen = await account();
+    console.log(`new connections through a Service on node1: ${JSON.stringify(seen)}`);
+    expect(seen).toMatchObject({ broken: 0, silent: 0 });
+    expect(errors.filter(({ message }) => !message.includes("told to fail"))).toEqual([]);
+  }, 30_000);
+
+  test("a cable that is out for half a second costs time, not connections", async () => {
+    const through = await talk("node1-client", "10.96.0.10", 80, 20);
+    const local = await talk("node2-client", pods.get("node2-server")!.addresses[0]!, 8080, 10);
+    await delay(200);
+    await Promise.all([through(), local()]);
+    nodes[0]!.namespace.links.setLink("uplink", { up: false });
+    await delay(500);
+    nodes[0]!.namespace.links.setLink("uplink", { up: true });
+    let gap = 0;
+    await eventually(
+      async () => {
+        const seen = await through();
+        gap = Math.max(gap, seen.gap);
+        return seen.silent === 0 && seen.exchanged > 0;
+      },
+      () => "all connections through the uplink answer again",
+    );
+    await delay(1000);
+    const [a, b] = [{ ...(await through()), longestGap: gap }, await local()];
+    console.log(`uplink of node1 down for 500 ms: through it ${JSON.stringify(a)}, on node2 ${JSON.stringify(b)}`);
+    expect(a).toMatchObject({ broken: 0, silent: 0 });
+    expect(b).toMatchObject({ broken: 0, silent: 0 });
+  }, 30_000);
+});
