@@ -8,7 +8,7 @@ export interface CaseFile {
 /** What became of one case. `difference` says, for a failed one, what was expected and what came. */
 export interface CaseResult {
   readonly id: string;
-  readonly outcome: "passed" | "failed" | "skipped";
+  readonly outcome: "passed" | "failed" | "skipped" | "listed";
   readonly difference?: string;
 }
 

@@ -1,10 +1,16 @@
 import type { Area, CaseFile, CaseResult } from "../area.ts";
 import { endpointRunners } from "../control-plane/endpoint-vectors.ts";
+import { loadBalancerRunners } from "../control-plane/load-balancer-vectors.ts";
 import { seedRunners } from "../control-plane/seed-vectors.ts";
 import { serviceRunners } from "../control-plane/service-vectors.ts";
-import { notImplemented, type Vector, type VectorRunner } from "../control-plane/vector.ts";
+import { NotDecidableError, notImplemented, type Vector, type VectorRunner } from "../control-plane/vector.ts";
 
-const runners: Readonly<Record<string, VectorRunner>> = { ...serviceRunners, ...endpointRunners, ...seedRunners };
+const runners: Readonly<Record<string, VectorRunner>> = {
+  ...serviceRunners,
+  ...endpointRunners,
+  ...loadBalancerRunners,
+  ...seedRunners,
+};
 
 function vectorsOf(file: CaseFile): readonly Vector[] {
   const document = JSON.parse(file.text) as { readonly vectors?: readonly Vector[] };
@@ -18,6 +24,8 @@ async function run(vector: Vector): Promise<CaseResult> {
     const runner = Object.hasOwn(runners, vector.area) ? runners[vector.area]! : notImplemented;
     difference = await runner(vector);
   } catch (error) {
+    if (error instanceof NotDecidableError)
+      return { id: vector.id, outcome: "skipped", difference: `${vector.area}: ${error.message}` };
     difference = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   }
   return difference === undefined

@@ -1,4 +1,3 @@
-import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -7,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { KubernetesList, KubernetesObject } from "@portolan/core";
 import { type Area, type CaseResult, jsonLines } from "../area.ts";
 import { type Fixture, startFixture } from "../kubectl/fixture.ts";
+import { kubectlOnPath, type Output, run } from "../kubectl/kubectl-program.ts";
 import { Comparison, normaliseOutput, normaliseValues, type Surroundings } from "../kubectl/normalisation.ts";
 import { createRecordingProxy, type RecordedRequest, type RecordingProxy } from "../kubectl/recording-proxy.ts";
 
@@ -55,53 +55,6 @@ interface Case {
   readonly tags?: readonly string[];
   readonly unstable?: readonly string[];
   readonly quirk?: string;
-}
-
-interface Output {
-  readonly exit: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs a program to its end; one that takes too long is ended and has exit code 124. */
-function run(
-  file: string,
-  parameters: readonly string[],
-  options: { cwd: string; env: Record<string, string>; stdin?: string | undefined; seconds: number },
-): Promise<Output> {
-  return new Promise((resolve) => {
-    const child = execFile(
-      file,
-      [...parameters],
-      { cwd: options.cwd, env: options.env, timeout: options.seconds * 1000, maxBuffer: 64 * 1024 * 1024 },
-      (error, stdout, stderr) => {
-        const code = error === null ? 0 : typeof error.code === "number" ? error.code : 124;
-        resolve({ exit: code, stdout, stderr });
-      },
-    );
-    child.stdin?.on("error", () => {});
-    child.stdin?.end(options.stdin ?? "");
-  });
-}
-
-/** Minor version of the kubectl on PATH, as the recordings name it: `1.32`. */
-async function kubectlVersion(): Promise<{ readonly version: string; readonly full: string } | undefined> {
-  const output = await run("kubectl", ["version", "--client", "--output=json"], {
-    cwd: tmpdir(),
-    env: { PATH: process.env["PATH"] ?? "", HOME: tmpdir() },
-    seconds: 20,
-  });
-  try {
-    const { clientVersion } = JSON.parse(output.stdout) as {
-      clientVersion: { major: string; minor: string; gitVersion: string };
-    };
-    return {
-      version: `${clientVersion.major}.${clientVersion.minor.replace(/\D+$/, "")}`,
-      full: clientVersion.gitVersion,
-    };
-  } catch {
-    return undefined;
-  }
 }
 
 /** JSON with keys in order, so that two texts are the same when the values are. */
@@ -208,14 +161,37 @@ function expectedLine(request: ExpectedRequest): string {
 }
 
 /**
+ * Without the wait for objects whose deletion others have to finish (`Orphan`, `Foreground`): whether the object was gone at the first look is a
+ * matter of time. Lines of deletes stay.
+ */
+function withoutDeletionWaits(lines: readonly string[]): string[] {
+  const waits: string[] = [];
+  for (const line of lines) {
+    const [, path] = /^DELETE (\S+) -> 200 .*"propagationPolicy":"(?:Orphan|Foreground)"/.exec(line) ?? [];
+    if (path !== undefined) waits.push(path);
+  }
+  const isWait = (line: string): boolean =>
+    waits.some((path) => {
+      const slash = path.lastIndexOf("/");
+      const selector = `fieldSelector=metadata.name=${path.slice(slash + 1)}`;
+      return (
+        line.startsWith(`GET ${path} -> `) ||
+        (line.startsWith(`GET ${path.slice(0, slash)}?`) && line.includes(selector))
+      );
+    });
+  return lines.filter((line) => !isWait(line));
+}
+
+/**
  * Requests in an order that both sides share: reads each once and sorted, since polls repeat them and discovery sends them at the
  * same time; writes as they came.
  */
 function arranged(lines: readonly string[]): string[] {
   const isRead = (line: string): boolean => line.startsWith("GET ");
   const blank = (line: string): string => line.replace(/<\w+:\d+>|\u0001[^\u0002]*\u0002/g, "<>");
-  const reads = [...new Set(lines.filter(isRead))].sort((a, b) => (blank(a) < blank(b) ? -1 : 1));
-  return [...reads, ...lines.filter((line) => !isRead(line))];
+  const kept = withoutDeletionWaits(lines);
+  const reads = [...new Set(kept.filter(isRead))].sort((a, b) => (blank(a) < blank(b) ? -1 : 1));
+  return [...reads, ...kept.filter((line) => !isRead(line))];
 }
 
 function differenceOf(what: string, expected: string, actual: string): string {
@@ -418,14 +394,14 @@ export const area: Area = {
   name: "kubectl",
   async *run(files, only) {
     const records = files.flatMap((file) => jsonLines(file) as Case[]).filter((record) => only(record.id));
-    const kubectl = await kubectlVersion();
+    const kubectl = await kubectlOnPath();
     const skipAll = (reason: string): CaseResult[] =>
       records.map(({ id }) => ({ id, outcome: "skipped", difference: reason }));
     if (kubectl === undefined) {
       yield* skipAll("there is no kubectl on PATH");
       return;
     }
-    console.log(`kubectl ${kubectl.full}: results of ${kubectl.version}`);
+    console.log(`kubectl ${kubectl.fullVersion}: results of ${kubectl.version}`);
     const fixture = await startFixture();
     const proxy = await createRecordingProxy(fixture.upstream);
     try {

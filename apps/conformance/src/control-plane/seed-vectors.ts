@@ -8,6 +8,7 @@ import {
 } from "@portolan/endpoints";
 import { parseAddress, parsePrefix, prefixContains } from "@portolan/net";
 import { Comparison, type MatchContext } from "./expectation.ts";
+import { runKubectlRequest } from "./kubectl-vectors.ts";
 import { type Answer, type ServerFixture, withServer } from "./server-fixture.ts";
 import { notImplemented, type Vector, type VectorRunner } from "./vector.ts";
 
@@ -163,24 +164,6 @@ const runSeed: VectorRunner = (vector) => {
   const unknown = Object.keys(vector.expected).find((key) => !knownExpectations.includes(key));
   if (unknown !== undefined || vector.input.apply === undefined) return notImplemented(vector);
   return withControllers((server) => applySeed(vector, server));
-};
-
-/** Commands of kubectl are run by the area `kubectl`; here only what a server makes of their request. */
-const runKubectlRequest: VectorRunner = (vector) => {
-  const { input, expected } = vector;
-  const patch = /^kubectl patch svc (\S+) -p '(.*)'$/.exec(input.command ?? "");
-  if (patch === null || expected.after === undefined || input.existing === undefined) return notImplemented(vector);
-  return withServer(undefined, async (server) => {
-    const created = await server.create(input.existing);
-    const answer = await server.request("PATCH", `${core}/services/${patch[1]}`, JSON.parse(patch[2]!), {
-      "content-type": "application/strategic-merge-patch+json",
-    });
-    return new Comparison({
-      serviceCIDRs: ["10.96.0.0/16"],
-      nodePorts: [30000, 32767],
-      created: created.object,
-    }).subset(expected.after, answer.object).result;
-  });
 };
 
 /** Whether the running controller writes Endpoints for a Service at all. */

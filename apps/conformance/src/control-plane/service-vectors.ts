@@ -7,7 +7,6 @@ import {
   dropTypeDependentFields,
   endpointAddressProblems,
   formatAge,
-  invalidStatus,
   ipAllocationRange,
   ipBandOffset,
   type KubernetesObject,
@@ -24,11 +23,10 @@ import {
   serviceEnvironment,
   serviceVariables,
   unsupportedFieldLabel,
-  validateObject,
 } from "@portolan/core";
 import { addressFromBigInt, formatAddress, parsePrefix } from "@portolan/net";
 import { Comparison, type MatchContext, valueAt } from "./expectation.ts";
-import { type Answer, type ClusterSettings, resourceOf, withServer } from "./server-fixture.ts";
+import { type Answer, type ClusterSettings, withServer } from "./server-fixture.ts";
 import { notImplemented, type Vector, type VectorRunner } from "./vector.ts";
 
 const noContext: MatchContext = { serviceCIDRs: [], nodePorts: [1, 0] };

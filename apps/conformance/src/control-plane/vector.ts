@@ -15,3 +15,13 @@ export type VectorRunner = (vector: Vector) => string | undefined | Promise<stri
 export function notImplemented(vector: Vector): string {
   return `not implemented (${vector.area})`;
 }
+
+/** Thrown where this machine cannot decide a vector. */
+export class NotDecidableError extends Error {
+  readonly code = "not-decidable";
+}
+
+/** Ends a vector that this machine cannot decide, with the reason. */
+export function notDecidable(reason: string): never {
+  throw new NotDecidableError(reason);
+}
