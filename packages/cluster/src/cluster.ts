@@ -422,7 +422,14 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       if (netnsNode !== undefined) {
         const { health, nodeEligible, metrics } = proxy;
         const families = ["IPv4"] as const;
-        const own = { health, nodeEligible, renderMetrics: () => metrics.render(), families };
+        const own = {
+          health,
+          nodeEligible,
+          renderMetrics: () => metrics.render(),
+          renderConfiguration: () => proxy.renderConfiguration(),
+          onHealthAnswer: (path: string, status: number) => metrics.answered(path, status),
+          families,
+        };
         const servers = createProxyServers(own, openPort, proxyFailed);
         endings.add(`servers of the proxy of ${name}`, () => servers.close());
       }

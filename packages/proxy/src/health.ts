@@ -94,20 +94,38 @@ export function proxyHealthResponse(
   };
 }
 
-/** What the proxy's metrics port (10249) answers to a path: `/metrics`, `/healthz`, `/proxyMode`; 404 for everything else. */
-export function proxyMetricsResponse(path: string, mode: string, renderMetrics: () => string): HealthResponse {
+/** What the metrics port tells. */
+export interface MetricsSource {
+  /** Answer of `/proxyMode`. Default `nftables`. */
+  readonly mode?: string;
+  renderMetrics(): string;
+  /** JSON of `/configz`: see `proxyConfigz`; without it the path is not found. */
+  renderConfiguration?(): string;
+}
+
+/**
+ * What the proxy's metrics port (10249) answers to a path: `/metrics`, `/healthz`, `/proxyMode`, `/configz`; 404 for everything else.
+ */
+export function proxyMetricsResponse(path: string, source: MetricsSource): HealthResponse {
   const text = (status: number, body: string): HealthResponse => ({
     status,
     headers: { "Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff" },
     body,
   });
-  if (path === "/proxyMode") return text(200, mode);
+  if (path === "/proxyMode") return text(200, source.mode ?? "nftables");
   if (path === "/healthz") return text(200, "ok");
   if (path === "/metrics") {
     return {
       status: 200,
       headers: { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" },
-      body: renderMetrics(),
+      body: source.renderMetrics(),
+    };
+  }
+  if (path === "/configz" && source.renderConfiguration !== undefined) {
+    return {
+      status: 200,
+      headers: { "Content-Type": "application/json", "X-Content-Type-Options": "nosniff" },
+      body: source.renderConfiguration(),
     };
   }
   return text(404, "404 page not found\n");
@@ -122,8 +140,12 @@ export interface HealthCheckServer {
 /** Makes a server listen on a port of the node: on which addresses and in which network namespace is the caller's to know. */
 export type OpenPort = (server: Server, port: number) => void;
 
+/** Go's server tells the length of what fits its buffer and sends the rest in chunks. */
+const GO_BUFFER = 2048;
+
 const writeResponse = (response: ServerResponse, answer: HealthResponse): void => {
-  response.writeHead(answer.status, { ...answer.headers, "Content-Length": Buffer.byteLength(answer.body) });
+  const length = Buffer.byteLength(answer.body);
+  response.writeHead(answer.status, { ...answer.headers, ...(length > GO_BUFFER ? {} : { "Content-Length": length }) });
   response.end(answer.body);
 };
 
@@ -180,13 +202,12 @@ export function createHealthCheckServer(
 export const proxyPorts = { health: 10_256, metrics: 10_249 } as const;
 
 /** What kube-proxy's own servers tell about. */
-export interface ProxyServerOptions {
+export interface ProxyServerOptions extends MetricsSource {
   health(): ProxyHealth;
   nodeEligible(): boolean;
-  renderMetrics(): string;
   readonly families: readonly ("IPv4" | "IPv6")[];
-  /** Answer of `/proxyMode`. Default `nftables`. */
-  readonly mode?: string;
+  /** Called with the path and status of each answer of the health port. */
+  onHealthAnswer?(path: string, status: number): void;
 }
 
 /**
@@ -201,16 +222,16 @@ export function createProxyServers(
   onError: (error: Error) => void,
 ): { close(): void } {
   const path = (request: IncomingMessage): string => (request.url ?? "/").split("?", 1)[0]!;
-  const health = createServer((request, response) =>
-    writeResponse(
-      response,
-      proxyHealthResponse(path(request), options.health(), { eligible: options.nodeEligible() }, options.families),
-    ),
-  );
+  const health = createServer((request, response) => {
+    const eligible = options.nodeEligible();
+    const answer = proxyHealthResponse(path(request), options.health(), { eligible }, options.families);
+    options.onHealthAnswer?.(path(request), answer.status);
+    writeResponse(response, answer);
+  });
   const metrics = createServer((request, response) => {
     const { remoteAddress = "" } = request.socket;
     const answer: HealthResponse = /^(::1$|(::ffff:)?127\.)/.test(remoteAddress)
-      ? proxyMetricsResponse(path(request), options.mode ?? "nftables", options.renderMetrics)
+      ? proxyMetricsResponse(path(request), options)
       : { status: 403, headers: { "Content-Type": "text/plain" }, body: "metrics are for this node alone\n" };
     writeResponse(response, answer);
   });

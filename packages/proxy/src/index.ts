@@ -6,6 +6,7 @@
  *
  * @packageDocumentation
  */
+export { type ProxyTiming, proxyConfigz } from "./configz.ts";
 export {
   type EndpointSets,
   endpointSets,
@@ -24,6 +25,7 @@ export {
   healthCheckResponse,
   isNodeEligible,
   isProxyHealthy,
+  type MetricsSource,
   type OpenPort,
   type ProxyHealth,
   type ProxyServerOptions,

@@ -9,7 +9,8 @@ export interface SyncSample {
   /** Milliseconds since the epoch. */
   readonly started: number;
   readonly full: boolean;
-  readonly noLocalEndpoints: Iterable<{ readonly internal: number; readonly external: number }>;
+  /** Service ports, by policy, that have endpoints somewhere and none here. */
+  readonly noLocalEndpoints: { readonly internal: number; readonly external: number };
   /** Trigger times (ms since the epoch) of the slices that this sync applied. */
   readonly triggerTimes: Iterable<number>;
 }
@@ -18,8 +19,13 @@ export interface SyncSample {
 export interface ProxyMetrics {
   readonly serviceChanges: ChangeCounter;
   readonly endpointChanges: ChangeCounter;
+  /** Syncs that failed, in part or as a whole. */
   failures: number;
   queued(): void;
+  /** Milliseconds that the UDP clean-up after a sync took. */
+  flushed(milliseconds: number): void;
+  /** An answer of the health port. */
+  answered(path: string, status: number): void;
   synced(sample: SyncSample): void;
   /** Text exposition format of Prometheus. */
   render(): string;
@@ -53,12 +59,14 @@ const programmingBounds = [
   ...Array.from({ length: 7 }, (_, i) => 120 + 30 * i),
 ];
 
-/** Makes the metrics of one proxy. `now` gives milliseconds since the epoch. */
-export function createProxyMetrics(now: () => number): ProxyMetrics {
+/** Makes the metrics of one proxy. `now` gives milliseconds since the epoch; `mode` decides under which names failures are counted. */
+export function createProxyMetrics(now: () => number, mode = "nftables"): ProxyMetrics {
   const sync = histogram(syncBounds);
   const fullSync = histogram(syncBounds);
   const partialSync = histogram(syncBounds);
   const programming = histogram(programmingBounds);
+  const reconciler = histogram(syncBounds);
+  const answers = new Map<string, number>();
   let lastQueued = 0;
   let lastSynced = 0;
   let withoutLocal = { internal: 0, external: 0 };
@@ -69,6 +77,14 @@ export function createProxyMetrics(now: () => number): ProxyMetrics {
     queued() {
       lastQueued = now();
     },
+    flushed(milliseconds) {
+      observe(reconciler, milliseconds / 1000);
+    },
+    answered(path, status) {
+      if (path !== "/healthz" && path !== "/livez") return;
+      const name = `proxy_${path.slice(1)}_total{code="${status}"}`;
+      answers.set(name, (answers.get(name) ?? 0) + 1);
+    },
     synced(sample) {
       const end = now();
       const seconds = (end - sample.started) / 1000;
@@ -77,11 +93,7 @@ export function createProxyMetrics(now: () => number): ProxyMetrics {
       lastSynced = end;
       metrics.serviceChanges.pending = 0;
       metrics.endpointChanges.pending = 0;
-      withoutLocal = { internal: 0, external: 0 };
-      for (const entry of sample.noLocalEndpoints) {
-        withoutLocal.internal += entry.internal;
-        withoutLocal.external += entry.external;
-      }
+      withoutLocal = { ...sample.noLocalEndpoints };
       for (const trigger of sample.triggerTimes) observe(programming, Math.max(0, (end - trigger) / 1000));
     },
     render() {
@@ -107,6 +119,16 @@ export function createProxyMetrics(now: () => number): ProxyMetrics {
       distribution("sync_proxy_rules_duration_seconds", "Time of a sync.", sync);
       distribution("sync_full_proxy_rules_duration_seconds", "Time of a full sync.", fullSync);
       distribution("sync_partial_proxy_rules_duration_seconds", "Time of a partial sync.", partialSync);
+      distribution("conntrack_reconciler_sync_duration_seconds", "Time of the UDP clean-up after a sync.", reconciler);
+      const failures =
+        mode === "nftables"
+          ? "sync_proxy_rules_nftables_sync_failures_total"
+          : "sync_proxy_rules_iptables_restore_failures_total";
+      gauge(failures, "Syncs that failed.", metrics.failures, "", "counter");
+      for (const [name, count] of [...answers].sort()) {
+        const brace = name.indexOf("{");
+        gauge(name.slice(0, brace), "Answers of the health port.", count, name.slice(brace), "counter");
+      }
       const { serviceChanges, endpointChanges } = metrics;
       gauge("sync_proxy_rules_service_changes_pending", "Service changes waiting for a sync.", serviceChanges.pending);
       gauge("sync_proxy_rules_service_changes_total", "Service changes seen.", serviceChanges.total, "", "counter");

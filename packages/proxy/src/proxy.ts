@@ -1,6 +1,7 @@
 import type { InformerFactory } from "@portolan/client";
 import { type EndpointSlice, type Node, resources, type Service } from "@portolan/core";
 import type { SchedulerName, ServicePortSpec, ServiceTables } from "@portolan/dataplane";
+import { proxyConfigz } from "./configz.ts";
 import {
   type HealthCheck,
   type HealthCheckServer,
@@ -28,6 +29,8 @@ export interface ProxyOptions {
   readonly minSyncPeriod?: number;
   /** Time after which a failed sync is tried again, in ms. Default 30,000. */
   readonly syncPeriod?: number;
+  /** Time after which everything is compiled and installed anew, in ms, whatever was lost on the way. Default one hour; 0: never. */
+  readonly fullSyncPeriod?: number;
   readonly healthChecks?: HealthCheckServer;
   /** Called after each sync that changed something. */
   readonly onSync?: (change: SyncReport) => void;
@@ -38,13 +41,15 @@ export interface ProxyOptions {
 
 /** What a sync did. */
 export interface SyncReport {
-  /** True for the first sync and after node changes; false when only changed Services were compiled. */
+  /** True for the first sync, after node changes and once in a full-sync period; false when only changed Services were compiled. */
   readonly full: boolean;
   /** Services that were compiled. */
   readonly services: number;
   /** Dataplane entries written and removed. */
   readonly set: number;
   readonly removed: number;
+  /** Entries that the dataplane refused; they are tried again. */
+  readonly refused: number;
 }
 
 /** A running proxy. */
@@ -57,6 +62,8 @@ export interface ServiceProxy {
   nodeEligible(): boolean;
   /** Entries as they are in the dataplane, by id. */
   servicePorts(): ReadonlyMap<string, ServicePortSpec>;
+  /** JSON of `/configz`. */
+  renderConfiguration(): string;
   readonly metrics: ProxyMetrics;
 }
 
@@ -73,7 +80,8 @@ function sliceOwner(slice: EndpointSlice): string | undefined {
 
 /**
  * kube-proxy's role on one node: watches Services, EndpointSlices and the Node, and keeps a dataplane's maps equal to them.
- * A change costs in proportion to the Services it touches; nothing is rebuilt but on the first sync and when the node changes.
+ * A change costs in proportion to the Services it touches; nothing is rebuilt but on the first sync, when the node changes, and once
+ * in a full-sync period.
  */
 export function createProxy(options: ProxyOptions): ServiceProxy {
   const { informers, nodeName, tables } = options;
@@ -85,7 +93,8 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
   const services = informers.informer<Service>(resources.services);
   const slices = informers.informer<EndpointSlice>(resources.endpointSlices);
   const nodes = informers.informer<Node>(resources.nodes);
-  const metrics = createProxyMetrics(now);
+  const fullSyncPeriod = options.fullSyncPeriod ?? 3_600_000;
+  const metrics = createProxyMetrics(now, configuration.mode);
 
   const slicesByService = new Map<string, Map<string, EndpointSlice>>();
   const dirty = new Set<string>();
@@ -93,13 +102,18 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
   const idsByService = new Map<string, readonly string[]>();
   const healthChecks = new Map<string, HealthCheck>();
   const noLocalEndpoints = new Map<string, { internal: number; external: number }>();
+  const withoutLocal = { internal: 0, external: 0 };
   const triggerTimes = new Map<string, number>();
+  let healthChecksChanged = true;
+  let isFullSyncDue = true;
   let nodeChanged = true;
   let nodeText = "";
   let oldestPending: number | undefined;
   let lastUpdated: number | undefined;
   let lastSync = Number.NEGATIVE_INFINITY;
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let timerDue = 0;
+  let fullSyncTimer: ReturnType<typeof setTimeout> | undefined;
   let running = false;
   let firstSync: () => void = () => {};
   const first = new Promise<void>((resolve) => {
@@ -113,14 +127,19 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
     timeout: 2 * syncPeriod,
   });
 
+  /** Syncs after a delay, or sooner when that was asked for already; never before the shortest time has passed. */
   function schedule(delay: number): void {
-    if (!running || timer !== undefined) return;
+    if (!running) return;
+    const due = Math.max(now() + delay, lastSync + minSyncPeriod);
+    if (timer !== undefined && timerDue <= due) return;
+    clearTimeout(timer);
+    timerDue = due;
     timer = setTimeout(
       () => {
         timer = undefined;
         sync();
       },
-      Math.max(delay, lastSync + minSyncPeriod - now(), 0),
+      Math.max(due - now(), 0),
     );
   }
 
@@ -192,14 +211,15 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
     const service = services.lister.get(key.slice(0, slash), key.slice(slash + 1));
     const topology = { nodeName, ...(zone === undefined ? {} : { zone }) };
     if (service === undefined) {
-      healthChecks.delete(key);
-      noLocalEndpoints.delete(key);
+      healthChecksChanged = healthChecks.delete(key) || healthChecksChanged;
+      countWithoutLocal(key, undefined);
       return [];
     }
     const ofService = [...(slicesByService.get(key)?.values() ?? [])];
     const compiled = compileServicePorts(service, ofService, { ...topology, scheduler });
     const port = service.spec?.healthCheckNodePort;
     if (port && service.spec?.type === "LoadBalancer" && service.spec.externalTrafficPolicy === "Local") {
+      healthChecksChanged = true;
       healthChecks.set(key, {
         namespace: service.metadata.namespace ?? "",
         name: service.metadata.name ?? "",
@@ -207,7 +227,7 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
         localEndpoints: localReadyEndpoints(service, ofService, topology),
       });
     } else {
-      healthChecks.delete(key);
+      healthChecksChanged = healthChecks.delete(key) || healthChecksChanged;
     }
     const without = { internal: 0, external: 0 };
     for (const { spec } of compiled) {
@@ -215,8 +235,35 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
       if (spec.internalTrafficPolicy === "Local") without.internal++;
       if (spec.externalTrafficPolicy === "Local") without.external++;
     }
-    noLocalEndpoints.set(key, without);
+    countWithoutLocal(key, without);
     return compiled;
+  }
+
+  /** Keeps the totals of all Services without walking over them. */
+  function countWithoutLocal(key: string, now: { internal: number; external: number } | undefined): void {
+    const before = noLocalEndpoints.get(key);
+    withoutLocal.internal += (now?.internal ?? 0) - (before?.internal ?? 0);
+    withoutLocal.external += (now?.external ?? 0) - (before?.external ?? 0);
+    if (now === undefined || now.internal + now.external === 0) noLocalEndpoints.delete(key);
+    else noLocalEndpoints.set(key, now);
+  }
+
+  /**
+   * Writes entries one by one, so that one that is refused does not hold up the others.
+   *
+   * @returns those that the dataplane took
+   */
+  function writeEach(ports: readonly CompiledServicePort[], refused: Map<string, Error>): CompiledServicePort[] {
+    const taken: CompiledServicePort[] = [];
+    for (const port of ports) {
+      try {
+        tables.setServicePort(port.spec);
+        taken.push(port);
+      } catch (error) {
+        refused.set(port.spec.id, error as Error);
+      }
+    }
+    return taken;
   }
 
   /** Applies everything that is pending. A failure keeps it pending and is tried again after the sync period. */
@@ -239,63 +286,106 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
         }
         nodeChanged = false;
       }
-      const initial = lastUpdated === undefined;
-      const changed: CompiledServicePort[] = [];
+      const whole = isFullSyncDue;
+      if (whole) for (const service of services.lister.list()) dirty.add(keyOf(service));
+      const compiled: CompiledServicePort[] = [];
       const removed: string[] = [];
       const keys = [...dirty];
+      const ids = new Map<string, readonly string[]>();
       for (const key of keys) {
-        const compiled = compileAll(key, zone);
-        const ids = compiled.map((port) => port.spec.id);
-        const before = idsByService.get(key) ?? [];
-        for (const id of before) if (!ids.includes(id)) removed.push(id);
-        for (const port of compiled) {
-          if (installed.get(port.spec.id)?.text !== JSON.stringify(port.spec)) changed.push(port);
+        const ports = compileAll(key, zone);
+        const own = ports.map((port) => port.spec.id);
+        ids.set(key, own);
+        for (const id of idsByService.get(key) ?? []) if (!own.includes(id)) removed.push(id);
+        for (const port of ports) {
+          if (whole || installed.get(port.spec.id)?.text !== JSON.stringify(port.spec)) compiled.push(port);
         }
-        if (ids.length > 0) idsByService.set(key, ids);
-        else idsByService.delete(key);
       }
-      if (initial) {
-        tables.replaceServicePorts(changed.map((port) => port.spec));
+      const refused = new Map<string, Error>();
+      let written: CompiledServicePort[] = compiled;
+      if (whole) {
+        try {
+          tables.replaceServicePorts(compiled.map((port) => port.spec));
+        } catch {
+          // Not all of it fits or is right: then as much as possible.
+          for (const id of [...removed, ...installed.keys()]) tables.removeServicePort(id);
+          installed.clear();
+          written = writeEach(compiled, refused);
+        }
       } else {
         // Removals first: an address that moves from one Service to another must not be refused as taken.
         for (const id of removed) tables.removeServicePort(id);
-        for (const port of changed) tables.setServicePort(port.spec);
+        written = writeEach(compiled, refused);
       }
       for (const id of removed) installed.delete(id);
-      for (const { spec } of changed) installed.set(spec.id, { text: JSON.stringify(spec), spec });
+      for (const { spec } of written) installed.set(spec.id, { text: JSON.stringify(spec), spec });
       dirty.clear();
-      // After the publication: a packet in between would make the stale entry anew.
-      for (const { spec, serving } of changed) {
-        if (spec.protocol === "UDP" && serving.length > 0) tables.flushUdp(spec.frontends, spec.family, serving);
+      for (const [key, own] of ids) {
+        if (own.length > 0) idsByService.set(key, own);
+        else idsByService.delete(key);
+        if (own.some((id) => refused.has(id))) dirty.add(key);
       }
-      oldestPending = undefined;
+      if (whole) {
+        isFullSyncDue = false;
+        scheduleFullSync();
+      }
+      // After the publication: a packet in between would make the stale entry anew.
+      const flushStarted = now();
+      let flushes = 0;
+      for (const { spec, serving } of written) {
+        if (spec.protocol !== "UDP" || serving.length === 0) continue;
+        tables.flushUdp(spec.frontends, spec.family, serving);
+        flushes++;
+      }
+      if (flushes > 0) metrics.flushed(now() - flushStarted);
+      const [failure] = refused.values();
+      if (failure === undefined) oldestPending = undefined;
       lastUpdated = now();
-      options.healthChecks?.sync([...healthChecks.values()], () => isProxyHealthy(health()));
+      if (healthChecksChanged) options.healthChecks?.sync([...healthChecks.values()], () => isProxyHealthy(health()));
+      healthChecksChanged = false;
       metrics.synced({
         started,
-        full: full || initial,
-        noLocalEndpoints: noLocalEndpoints.values(),
+        full: full || whole,
+        noLocalEndpoints: withoutLocal,
         triggerTimes: triggerTimes.values(),
       });
       triggerTimes.clear();
-      if (changed.length > 0 || removed.length > 0 || initial) {
+      if (written.length > 0 || removed.length > 0 || refused.size > 0 || whole) {
         options.onSync?.({
-          full: full || initial,
+          full: full || whole,
           services: keys.length,
-          set: changed.length,
+          set: written.length,
           removed: removed.length,
+          refused: refused.size,
         });
       }
       firstSync();
+      if (failure !== undefined) fail(failure);
     } catch (error) {
-      metrics.failures++;
-      options.onError?.(error as Error);
-      schedule(syncPeriod);
+      // How far it came is not known.
+      isFullSyncDue = true;
+      fail(error as Error);
     }
+  }
+
+  function fail(error: Error): void {
+    metrics.failures++;
+    options.onError?.(error);
+    schedule(syncPeriod);
+  }
+
+  function scheduleFullSync(): void {
+    clearTimeout(fullSyncTimer);
+    if (fullSyncPeriod <= 0) return;
+    fullSyncTimer = setTimeout(() => {
+      isFullSyncDue = true;
+      queue();
+    }, fullSyncPeriod);
   }
 
   return {
     metrics,
+    renderConfiguration: () => proxyConfigz(configuration, { minSyncPeriod, syncPeriod }),
     health,
     nodeEligible: () => isNodeEligible(nodes.lister.get(undefined, nodeName)),
     servicePorts: () => new Map([...installed].map(([id, entry]) => [id, entry.spec])),
@@ -308,6 +398,7 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
       await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
       running = false;
       clearTimeout(timer);
+      clearTimeout(fullSyncTimer);
       await options.healthChecks?.close();
     },
   };

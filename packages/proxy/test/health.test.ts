@@ -1,4 +1,14 @@
-import { healthCheckResponse, isProxyHealthy, nodePortAddresses, proxyHealthResponse } from "@portolan/proxy";
+import { get } from "node:http";
+import type { AddressInfo } from "node:net";
+import {
+  createProxyServers,
+  healthCheckResponse,
+  isProxyHealthy,
+  nodePortAddresses,
+  proxyConfigz,
+  proxyHealthResponse,
+  proxyMetricsResponse,
+} from "@portolan/proxy";
 import { describe, expect, it } from "vitest";
 
 describe("health", () => {
@@ -22,6 +32,85 @@ describe("health", () => {
     expect(proxyHealthResponse("/healthz", health, { eligible: false }, ["IPv4"]).status).toBe(503);
     expect(proxyHealthResponse("/livez", health, { eligible: false }, ["IPv4"]).status).toBe(200);
     expect(proxyHealthResponse("/other", health, { eligible: true }, ["IPv4"]).status).toBe(404);
+  });
+});
+
+describe("the proxy's own servers", () => {
+  it("show the configuration in effect under its group", () => {
+    const renderConfiguration = () =>
+      proxyConfigz(
+        { mode: "iptables", clusterCIDRs: ["10.244.0.0/16", "fd00::/56"], masqueradeAll: true },
+        { minSyncPeriod: 200, syncPeriod: 90_000 },
+      );
+    const source = { mode: "iptables", renderMetrics: () => "", renderConfiguration };
+    const answer = proxyMetricsResponse("/configz", source);
+    expect(answer).toMatchObject({ status: 200, headers: { "Content-Type": "application/json" } });
+    expect(JSON.parse(answer.body)).toMatchObject({
+      "kubeproxy.config.k8s.io": {
+        kind: "KubeProxyConfiguration",
+        mode: "iptables",
+        clusterCIDR: "10.244.0.0/16,fd00::/56",
+        iptables: { masqueradeAll: true, syncPeriod: "1m30s", minSyncPeriod: "200ms" },
+      },
+    });
+    expect(proxyMetricsResponse("/proxyMode", source).body).toBe("iptables");
+    expect(proxyMetricsResponse("/configz", { renderMetrics: () => "" }).status).toBe(404);
+  });
+
+  it("answer over HTTP, and health answers are counted", async () => {
+    const answers: string[] = [];
+    const ports: number[] = [];
+    const listening: Promise<void>[] = [];
+    const servers = createProxyServers(
+      {
+        health: () => ({ now: 1000, timeout: 60_000, lastUpdated: 900 }),
+        nodeEligible: () => false,
+        renderMetrics: () => "a 1\n",
+        renderConfiguration: () => proxyConfigz({}, { minSyncPeriod: 0, syncPeriod: 30_000 }),
+        families: ["IPv4"],
+        onHealthAnswer: (path, status) => answers.push(`${path} ${status}`),
+      },
+      (server) => {
+        server.listen(0, "127.0.0.1");
+        listening.push(
+          new Promise((resolve) =>
+            server.once("listening", () => {
+              ports.push((server.address() as AddressInfo).port);
+              resolve();
+            }),
+          ),
+        );
+      },
+      (error) => {
+        throw error;
+      },
+    );
+    await Promise.all(listening);
+    const fetch = (port: number, path: string) =>
+      new Promise<{ status: number; length: string | undefined; body: string }>((resolve, reject) => {
+        get({ port, path, host: "127.0.0.1" }, (response) => {
+          let body = "";
+          response.on("data", (part) => {
+            body += part;
+          });
+          response.on("end", () =>
+            resolve({ status: response.statusCode!, length: response.headers["content-length"], body }),
+          );
+        }).on("error", reject);
+      });
+    try {
+      const [health, metrics] = ports as [number, number];
+      expect((await fetch(health, "/healthz")).status).toBe(503);
+      expect((await fetch(health, "/livez?verbose")).status).toBe(200);
+      expect(answers).toEqual(["/healthz 503", "/livez 200"]);
+      expect(await fetch(metrics, "/metrics")).toEqual({ status: 200, length: "4", body: "a 1\n" });
+      // Go sends what does not fit its buffer of 2 KiB in chunks.
+      const configuration = await fetch(metrics, "/configz");
+      expect(Object.keys(JSON.parse(configuration.body))).toEqual(["kubeproxy.config.k8s.io"]);
+      expect(configuration.length === undefined).toBe(Buffer.byteLength(configuration.body) > 2048);
+    } finally {
+      servers.close();
+    }
   });
 });
 

@@ -2,7 +2,7 @@ import { createApiClient, createInformerFactory } from "@portolan/client";
 import { createMemoryApi } from "@portolan/client/testing";
 import { type EndpointSlice, resources, type Service } from "@portolan/core";
 import type { ServicePortSpec, ServiceTables } from "@portolan/dataplane";
-import { createProxy, type SyncReport } from "@portolan/proxy";
+import { createProxy, type ProxyOptions, type SyncReport } from "@portolan/proxy";
 import { afterEach, describe, expect, it } from "vitest";
 
 /** Tables that keep what they are told, and a journal of the calls. */
@@ -59,11 +59,14 @@ afterEach(() => {
   for (const stop of stops.splice(0)) stop.abort();
 });
 
-async function start(prepare: (memory: ReturnType<typeof createMemoryApi>) => void, syncPeriod = 20) {
+async function start(
+  prepare: (memory: ReturnType<typeof createMemoryApi>) => void,
+  more: Partial<ProxyOptions> = {},
+  tables = createJournal(),
+) {
   const memory = createMemoryApi();
   prepare(memory);
   const informers = createInformerFactory(createApiClient(memory.transport));
-  const tables = createJournal();
   const reports: SyncReport[] = [];
   const errors: Error[] = [];
   const stop = new AbortController();
@@ -72,9 +75,10 @@ async function start(prepare: (memory: ReturnType<typeof createMemoryApi>) => vo
     informers,
     nodeName: "node1",
     tables,
-    syncPeriod,
+    syncPeriod: 20,
     onSync: (report) => reports.push(report),
     onError: (error) => errors.push(error),
+    ...more,
   });
   void proxy.run(stop.signal);
   informers.start(stop.signal);
@@ -106,7 +110,7 @@ describe("createProxy", () => {
     memory.apply(resources.endpointSlices, slice("s7", ["10.244.0.7", "10.244.1.7"]));
     await eventually(() => expect(tables.ports.get("default/s7:p/TCP/IPv4")?.cluster).toHaveLength(2));
     expect(tables.calls).toEqual(["set default/s7:p/TCP/IPv4"]);
-    expect(reports.at(-1)).toEqual({ full: false, services: 1, set: 1, removed: 0 });
+    expect(reports.at(-1)).toEqual({ full: false, services: 1, set: 1, removed: 0, refused: 0 });
   });
 
   it("writes nothing for a change that no packet can see", async () => {
@@ -164,5 +168,90 @@ describe("createProxy", () => {
     tables.broken = false;
     await eventually(() => expect(tables.ports.get("default/web:p/TCP/IPv4")?.cluster).toHaveLength(1));
     expect(proxy.health().oldestPending).toBeUndefined();
+  });
+
+  it("one entry that is refused does not hold up the others, and keeps what it had", async () => {
+    const journal = createJournal();
+    const refusing = {
+      ...journal,
+      setServicePort(spec: ServicePortSpec) {
+        if (spec.id.startsWith("default/bad") && spec.hasAny) throw new Error("refused");
+        journal.setServicePort(spec);
+      },
+      replaceServicePorts(specs: readonly ServicePortSpec[]) {
+        if (specs.some((spec) => spec.id.startsWith("default/bad") && spec.hasAny)) throw new Error("refused");
+        journal.replaceServicePorts(specs);
+      },
+    };
+    const { memory, errors, proxy } = await start(
+      (api) => {
+        for (const [i, name] of ["a", "bad", "c"].entries()) {
+          api.apply(resources.services, service(name, `10.96.0.${i + 1}`));
+          api.apply(resources.endpointSlices, slice(name, [`10.244.0.${i + 1}`]));
+        }
+      },
+      { syncPeriod: 10_000 },
+      refusing,
+    );
+    expect([...journal.ports.keys()].sort()).toEqual(["default/a:p/TCP/IPv4", "default/c:p/TCP/IPv4"]);
+    expect(errors).toHaveLength(1);
+    expect(proxy.health().oldestPending).toBeDefined();
+    // The retry is seconds away; another change does not wait for it, and what was refused is tried again with it.
+    memory.apply(resources.endpointSlices, slice("c", ["10.244.1.3"]));
+    await eventually(() => expect(journal.ports.get("default/c:p/TCP/IPv4")?.cluster[0]?.address).toBe("10.244.1.3"));
+    expect(errors).toHaveLength(2);
+    memory.apply(resources.endpointSlices, slice("bad", []));
+    await eventually(() => expect(journal.ports.get("default/bad:p/TCP/IPv4")?.hasAny).toBe(false));
+    expect(proxy.health().oldestPending).toBeUndefined();
+    expect(proxy.metrics.render()).toContain("kubeproxy_sync_proxy_rules_nftables_sync_failures_total 2");
+  });
+
+  it("installs everything anew once in a full-sync period, whatever was lost", async () => {
+    const { tables, reports } = await start(
+      (api) => {
+        api.apply(resources.services, service("web", "10.96.0.1"));
+        api.apply(resources.endpointSlices, slice("web", ["10.244.0.1"]));
+      },
+      { fullSyncPeriod: 30 },
+    );
+    tables.ports.clear();
+    await eventually(() => expect([...tables.ports.keys()]).toEqual(["default/web:p/TCP/IPv4"]));
+    expect(reports.filter((report) => report.full).length).toBeGreaterThan(1);
+  });
+
+  it("waits the shortest time between syncs and applies what came meanwhile together", async () => {
+    const { memory, tables, reports } = await start(
+      (api) => void api.apply(resources.services, service("web", "10.96.0.1")),
+      { minSyncPeriod: 150 },
+    );
+    const before = reports.length;
+    for (let i = 1; i <= 5; i++) {
+      memory.apply(resources.endpointSlices, slice("web", [`10.244.0.${i}`]));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    await eventually(() => expect(tables.ports.get("default/web:p/TCP/IPv4")?.cluster[0]?.address).toBe("10.244.0.5"));
+    expect(reports.length - before).toBeLessThan(3);
+  });
+
+  it("counts Service ports without local endpoints as they come and go", async () => {
+    const local = (name: string, address: string): Service => {
+      const made = service(name, address);
+      return { ...made, spec: { ...made.spec!, internalTrafficPolicy: "Local" } };
+    };
+    const { memory, proxy } = await start((api) => {
+      api.apply(resources.services, local("near", "10.96.0.1"));
+      api.apply(resources.endpointSlices, slice("near", ["10.244.0.1"]));
+      api.apply(resources.services, local("far", "10.96.0.2"));
+      const far = slice("far", ["10.244.1.1"]);
+      api.apply(resources.endpointSlices, {
+        ...far,
+        endpoints: [{ addresses: ["10.244.1.1"], nodeName: "node2" }],
+      });
+    });
+    const line = (count: number) =>
+      `kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="internal"} ${count}\n`;
+    expect(proxy.metrics.render()).toContain(line(1));
+    memory.remove(resources.services, "far", "default");
+    await eventually(() => expect(proxy.metrics.render()).toContain(line(0)));
   });
 });

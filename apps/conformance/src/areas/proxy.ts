@@ -11,6 +11,7 @@ import {
   isNodeEligible,
   localReadyEndpoints,
   type ProxyConfiguration,
+  proxyConfigz,
   proxyHealthResponse,
   proxyMetricsResponse,
 } from "@portolan/proxy";
@@ -77,7 +78,7 @@ interface ProxyRecord {
   readonly sticky?: boolean;
   readonly stickyPerPort?: boolean;
   readonly sharedAcrossPorts?: boolean;
-  readonly response?: { status: string | null; headers?: string[]; body?: string; bodyTopLevelKey?: string };
+  readonly response?: RecordedResponse;
   readonly outcome: string;
 }
 
@@ -309,6 +310,15 @@ function tries(record: ProxyRecord): number {
   return Math.max(40, Math.ceil(members * (Math.log(members) + 14)));
 }
 
+/**
+ * What the client of a connection sees. A pod drops packets that come back to it with its own address as source, so a connection to
+ * itself that nobody masquerades never opens.
+ */
+function observed(sent: Sent, client: string): string {
+  const isItself = sent.verdict === "DNAT" && client.startsWith("pod") && sent.endpointAddress === sent.seenSource;
+  return isItself ? "DROP" : sent.verdict;
+}
+
 function decision(record: ProxyRecord): string | undefined {
   const node = new RecordedNode(record);
   node.install(record.services, record.endpointSlices, record.node.zone);
@@ -318,7 +328,8 @@ function decision(record: ProxyRecord): string | undefined {
   for (let i = 0; i < tries(record); i++) {
     sent.push(node.send(record.client.kind, source, record.packet.dst, record.packet.port ?? 0, record.packet.proto));
   }
-  const verdicts = sorted(sent.map((each) => each.verdict));
+  const { kind } = record.client;
+  const verdicts = sorted(sent.map((each) => observed(each, kind)));
   const verdict = verdicts.length === 1 ? verdicts[0] : "MIXED";
   const lost = verdict === "MIXED" ? sent.find((each) => each.verdict !== "DNAT") : undefined;
   const wrong = differ("verdict", record.verdict, verdict);
@@ -326,7 +337,7 @@ function decision(record: ProxyRecord): string | undefined {
   if (verdict !== "DNAT" && verdict !== "MIXED") return undefined;
   // Endpoints that answered nothing (closed ports) were translated to all the same; which ones was not recorded.
   if (Object.keys(record.endpoints).length === 0) return undefined;
-  const done = sent.filter((each) => each.verdict === "DNAT");
+  const done = sent.filter((each) => observed(each, kind) === "DNAT");
   const endpoints = differ(
     "endpoints",
     sorted(Object.keys(record.endpoints)),
@@ -550,6 +561,17 @@ interface RecordedResponse {
   readonly status?: string | null;
   readonly headers?: string[];
   readonly body?: string;
+  readonly bodyTopLevelKey?: string;
+  /** Names of all fields in the body, at any depth. */
+  readonly bodyKeys?: string[];
+}
+
+/** Names of all fields below the first level of a JSON text. */
+function keysOf(value: unknown): string[] {
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, inner]) =>
+    Array.isArray(value) ? keysOf(inner) : [key, ...keysOf(inner)],
+  );
 }
 
 /** Compares an HTTP answer with a recorded one; times are written `<time>` there. */
@@ -560,6 +582,16 @@ function differentAnswer(expected: RecordedResponse, got: HealthResponse | undef
   return (
     differ("status", status, got?.status ?? 0) ??
     (expected.body === undefined || got === undefined ? undefined : differ("body", expected.body, body)) ??
+    (expected.bodyTopLevelKey === undefined || got === undefined
+      ? undefined
+      : differ("body's group", [expected.bodyTopLevelKey], Object.keys(JSON.parse(got.body) as object))) ??
+    (expected.bodyKeys === undefined || got === undefined
+      ? undefined
+      : differ(
+          "body's fields",
+          expected.bodyKeys,
+          sorted(Object.values(JSON.parse(got.body) as object).flatMap((group) => keysOf(group))),
+        )) ??
     (headers.length === 0
       ? undefined
       : differ(
@@ -628,7 +660,11 @@ function health(record: ProxyRecord): string | undefined {
   if (port === 10249) {
     return differentAnswer(
       record.response ?? {},
-      proxyMetricsResponse(path, record.mode, () => ""),
+      proxyMetricsResponse(path, {
+        mode: record.mode,
+        renderMetrics: () => "",
+        renderConfiguration: () => proxyConfigz(node.configuration(), { minSyncPeriod: 200, syncPeriod: 30_000 }),
+      }),
     );
   }
   return differentAnswer(record.response ?? {}, serviceHealth(record, node, services, port));
