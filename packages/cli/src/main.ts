@@ -3,6 +3,7 @@ import { CommandError, explainError } from "./command-error.ts";
 import { up } from "./up.ts";
 
 const usage = `usage: portolan up [options]
+       portolan lb plan|owned|gc [options]      (portolan lb --help)
 
 Starts a Kubernetes cluster for Service networking on this machine, with a real application behind every kind of Service,
 makes requests through all of them, and prints who answered and what the dataplane did.
@@ -49,6 +50,11 @@ export async function main(argv: readonly string[]): Promise<number> {
   // A reader that goes away (`portolan up | head`) ends the cluster as Ctrl-C does.
   process.stdout.on("error", () => controller.abort());
   try {
+    if (argv[0] === "lb") {
+      // Only who plans load balancers loads their providers.
+      const { loadBalancers } = await import("./load-balancers.ts");
+      return await loadBalancers(argv.slice(1), controller.signal, (text) => console.log(text));
+    }
     let parsed: ReturnType<typeof parse>;
     try {
       parsed = parse(argv);

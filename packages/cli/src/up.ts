@@ -247,7 +247,10 @@ export async function up(options: UpOptions, signal: AbortSignal, say: (text: st
   const seconds = (): string => `${((Date.now() - started) / 1000).toFixed(1)} s`;
   const manifests = options.files.length > 0 ? readManifests(options.files) : [];
   const { dataDirectory } = options;
-  if (dataDirectory !== undefined && `${resolve(dataDirectory)}${sep}`.startsWith(`${resolve(options.directory)}${sep}`))
+  if (
+    dataDirectory !== undefined &&
+    `${resolve(dataDirectory)}${sep}`.startsWith(`${resolve(options.directory)}${sep}`)
+  )
     throw new CommandError(
       `--data-dir ${dataDirectory} lies in --directory ${options.directory}, which is removed at the end; choose another`,
       2,
