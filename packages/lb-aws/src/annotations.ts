@@ -473,8 +473,12 @@ const common: readonly AnnotationRow[] = [
   },
 ];
 
-/** All annotations that are read in some mode; those of other modes are known, so that they are not taken for typing errors. */
-export function annotationRegistry(mode: Mode = "nlb-modern"): AnnotationRegistry {
+/**
+ * All annotations that are read in some mode; those of other modes are known, so that they are not taken for typing errors.
+ *
+ * @param lenient lets values pass that any mode takes, for a provider that serves Services of several modes
+ */
+export function annotationRegistry(mode: Mode = "nlb-modern", lenient = false): AnnotationRegistry {
   return {
     prefixes: [annotationPrefix],
     rows: [
@@ -484,7 +488,7 @@ export function annotationRegistry(mode: Mode = "nlb-modern"): AnnotationRegistr
         return {
           ...rest,
           key: annotationPrefix + suffix,
-          type: mode === "nlb-modern" ? row.type : (inTreeTypes[suffix] ?? row.type),
+          type: mode === "nlb-modern" && !lenient ? row.type : (inTreeTypes[suffix] ?? row.type),
           ...(read ? {} : { badValue: "warning", appliesWhen: `mode ${modes.join(" or ")}` }),
           ...(deprecatedFor !== undefined && mode === "nlb-modern" ? { deprecatedFor } : {}),
         };

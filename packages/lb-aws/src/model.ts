@@ -148,24 +148,22 @@ function targetIngress(
   });
 }
 
-/**
- * What a Service should have at AWS, in the semantics of the AWS Load Balancer Controller. Pure.
- *
- * @throws ProviderError UserConfig if the Service, its annotations or the subnets do not allow it
- */
-export function networkModel(input: NetworkModelInput): NetworkModel {
-  const { service, key, configuration, existing } = input;
+/** What a model of ports is made from. */
+export type PortModelInput = Pick<NetworkModelInput, "service" | "key" | "configuration">;
+
+/** Listeners and target groups of a Service, which do not depend on where its load balancer stands. Pure. */
+export function portModels({ service, key, configuration }: PortModelInput): {
+  listener: ListenerModel;
+  group: Omit<TargetGroupModel, "ingress">;
+}[] {
   if (annotationOf(service, "extra-security-groups") !== undefined) {
     const message = `annotation ${annotationPrefix}extra-security-groups is for classic load balancers; use security-groups`;
     throw new ProviderError("UserConfig", message);
   }
   if ((service.spec?.ports ?? []).length === 0) throw new ProviderError("UserConfig", "the Service has no ports");
-  const scheme = schemeOf(service, configuration, existing?.scheme);
   const ipAddressType = ipAddressTypeOf(service);
-  const tags = resourceTags(service, configuration);
-  const ports = listenerPorts(service, configuration);
   const isMultiCluster = flagOf(service, "multi-cluster-target-group") ?? false;
-  const resolved = ports.map(({ port, protocol, targetProtocol }) => {
+  return listenerPorts(service, configuration).map(({ port, protocol, targetProtocol }) => {
     const targetType = targetTypeOf(service, port, configuration);
     const healthCheck = targetHealthCheck(service, targetType);
     const attributes = targetGroupAttributes(service, port.port, targetProtocol);
@@ -210,6 +208,19 @@ export function networkModel(input: NetworkModelInput): NetworkModel {
     };
     return { group, listener };
   });
+}
+
+/**
+ * What a Service should have at AWS, in the semantics of the AWS Load Balancer Controller. Pure.
+ *
+ * @throws ProviderError UserConfig if the Service, its annotations or the subnets do not allow it
+ */
+export function networkModel(input: NetworkModelInput): NetworkModel {
+  const { service, key, configuration, existing } = input;
+  const scheme = schemeOf(service, configuration, existing?.scheme);
+  const ipAddressType = ipAddressTypeOf(service);
+  const tags = resourceTags(service, configuration);
+  const resolved = portModels(input);
   const attributes = loadBalancerAttributes(service);
   const capacity = minimumCapacity(service);
   const privateLink = inboundRulesOnPrivateLink(service);

@@ -37,12 +37,6 @@ export function managedSecurityGroupName(cluster: string, key: ServiceKey): stri
   return nameOf(key, "sha256", cluster + key.name + key.namespace + key.uid);
 }
 
-/** Name of the security group of a cluster that rules of nodes refer to. */
-export function backendSecurityGroupName(cluster: string): string {
-  const hash = createHash("sha256").update(cluster).digest("hex").slice(0, 10);
-  return `k8s-traffic-${cluster.replace(/[^0-9A-Za-z]/g, "").slice(0, 232)}-${hash}`;
-}
-
 /** Name of a target group of the in-tree provider, which knows neither the UID nor the target port. */
 export function inTreeTargetGroupName(
   cluster: string,

@@ -248,3 +248,15 @@ export function inTreeNodeRules(
     }),
   ];
 }
+
+/** Rules for ICMP that in-tree load balancers shared and whose clients no other rule lets in any more. */
+export function orphanedMtuRules(rules: readonly IngressRule[]): IngressRule[] {
+  const clients = rules.filter((rule) => rule.description?.startsWith(`${inTreeMark}/client=`));
+  const sources = new Set(clients.map((rule) => rule.source));
+  return rules.filter((rule) => rule.description === `${inTreeMark}/mtu` && !sources.has(rule.source));
+}
+
+/** Descriptions that mark rules of an in-tree load balancer. */
+export function inTreeRuleMarks(loadBalancer: string): string[] {
+  return ["client", "health"].map((kind) => `${inTreeMark}/${kind}=${loadBalancer}`);
+}

@@ -1,5 +1,6 @@
 import type { Service } from "@portolan/core";
-import type { ServiceKey } from "@portolan/lb";
+import { createCallContext, type ServiceKey } from "@portolan/lb";
+import { type AwsPort, awsProvider } from "@portolan/lb-aws";
 import {
   type AwsConfiguration,
   alpnPolicy,
@@ -53,6 +54,7 @@ import {
   tlsPorts,
   validateInTreeAnnotations,
 } from "@portolan/lb-aws/model";
+import { MemoryCloud } from "@portolan/lb-aws/testing";
 import type { Answer, Answers, CloudVector } from "./vector.ts";
 
 /** A Service of a vector, which names only what matters. */
@@ -95,7 +97,7 @@ function ruleOf({ source, ...rule }: IngressRule): unknown {
 }
 
 const groupOf = (group: string): unknown => (group === managedGroup ? { managed: true } : group);
-const tagsOf = (tags: Readonly<Record<string, string>>): unknown => (Object.keys(tags).length > 0 ? { tags } : {});
+const tagsOf = (tags: Readonly<Record<string, string>>): object => (Object.keys(tags).length > 0 ? { tags } : {});
 
 /** Names of certificates in the notation that a vector uses: bare, or as members of objects. */
 function certificatesOf(certificates: readonly string[], expected: unknown): unknown {
@@ -311,10 +313,76 @@ function name({ mode, input }: CloudVector): unknown {
   return { name: nameOfLoadBalancer(service, cluster, key, input.scheme ?? schemeOf(service, input.config ?? {})) };
 }
 
+const actions: Readonly<Record<string, string>> = {
+  revokeIngress: "RevokeSecurityGroupIngress",
+  authorizeIngress: "AuthorizeSecurityGroupIngress",
+};
+
+/** Puts what a vector says is there into a cloud, marked as the in-tree provider marks it, and destroys it. */
+async function deletion({ input, expect }: CloudVector): Promise<unknown> {
+  const service = serviceOf(input.service);
+  const key = keyOf(service);
+  const cluster = input.config?.clusterId ?? "my-cluster";
+  const cloud = new MemoryCloud();
+  const tags = {
+    "kubernetes.io/service-name": `${key.namespace}/${key.name}`,
+    [`kubernetes.io/cluster/${cluster}`]: "owned",
+  };
+  const { loadBalancer, targetGroups = 0, managedSecurityGroups = 0 } = input.observed ?? {};
+  const { vpcId } = cloud;
+  const groupIds: string[] = [];
+  for (let index = 0; index < managedSecurityGroups; index++) {
+    groupIds.push(await cloud.createSecurityGroup({ name: `group-${index}`, description: "", vpcId, tags }));
+  }
+  const made =
+    loadBalancer &&
+    (await cloud.createLoadBalancer({
+      name: `a${key.uid.replaceAll("-", "")}`.slice(0, 32),
+      scheme: "internet-facing",
+      ipAddressType: "ipv4",
+      subnetMappings: [{ subnetId: cloud.subnets[0]!.id }],
+      securityGroups: groupIds,
+      enablePrefixForIpv6SourceNat: "off",
+      tags,
+    }));
+  const healthCheck = inTreeHealthCheck(service, {});
+  for (let index = 0; index < targetGroups; index++) {
+    const request = {
+      targetType: "instance",
+      ipAddressType: "ipv4",
+      port: 30080 + index,
+      protocol: "TCP",
+      vpcId,
+    } as const;
+    const group = await cloud.createTargetGroup({ name: `group-${index}`, ...request, healthCheck, tags });
+    const settings = { port: 80 + index, protocol: "TCP", targetGroupArn: group.arn } as const;
+    if (made) await cloud.createListener(made.arn, settings, tags);
+  }
+  const calls: string[] = [];
+  const port = new Proxy<AwsPort>(cloud, {
+    get(target, property) {
+      const member: unknown = Reflect.get(target, property);
+      const name = String(property);
+      if (typeof member === "function") calls.push(actions[name] ?? name.replace(/^./, (first) => first.toUpperCase()));
+      return typeof member === "function" ? member.bind(target) : member;
+    },
+  });
+  const provider = awsProvider({ clusterName: cluster, port, vpcId });
+  await provider.destroy(createCallContext({ signal: new AbortController().signal, idempotencyKey: key.uid }), key);
+  const left = [...cloud.loadBalancers.keys(), ...cloud.targetGroups.keys(), ...cloud.securityGroups.keys()];
+  const wanted = (expect["order"] as { before?: [string, string][] } | string[] | undefined) ?? [];
+  const order = Array.isArray(wanted)
+    ? [...new Set(calls.filter((call) => wanted.includes(call)))]
+    : { before: wanted.before?.filter(([first, last]) => calls.lastIndexOf(first) < calls.indexOf(last)) };
+  // The group of the nodes was there before.
+  return { ok: true, remaining: left.filter((id) => id !== "sg-00000000000000001"), order };
+}
+
 /** Rules of AWS: the AWS Load Balancer Controller's and those of the in-tree cloud provider. */
 export const answers: Answers = {
   plan,
   error: plan,
+  delete: deletion,
   healthCheck,
   subnetDiscovery,
   name,

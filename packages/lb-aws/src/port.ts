@@ -1,0 +1,167 @@
+import type { IPAddressType, ListenerProtocol, Scheme, TargetType } from "./configuration.ts";
+import type { TargetHealthCheck } from "./health-check.ts";
+import type { IngressRule } from "./security-groups.ts";
+import type { Subnet, SubnetMapping } from "./subnets.ts";
+import type { Target } from "./targets.ts";
+
+/** Tags of an object. */
+export type Tags = Readonly<Record<string, string>>;
+
+/** Attributes of a load balancer, a listener or a target group: texts, as AWS has them. */
+export type Attributes = Readonly<Record<string, string>>;
+
+/** A Network Load Balancer as it is. */
+export interface LoadBalancer {
+  readonly arn: string;
+  readonly name: string;
+  readonly scheme: Scheme;
+  readonly ipAddressType: IPAddressType;
+  readonly dnsName: string;
+  readonly state: "provisioning" | "active" | "active_impaired" | "failed";
+  readonly vpcId: string;
+  /** Its subnets, with the addresses that were asked for. */
+  readonly subnetMappings: readonly SubnetMapping[];
+  readonly securityGroups: readonly string[];
+  readonly inboundRulesOnPrivateLink?: "on" | "off";
+  readonly enablePrefixForIpv6SourceNat: "on" | "off";
+}
+
+/** What a load balancer is made of. */
+export interface LoadBalancerRequest
+  extends Omit<LoadBalancer, "arn" | "dnsName" | "state" | "vpcId" | "inboundRulesOnPrivateLink"> {
+  readonly tags: Tags;
+}
+
+/** A target group as it is. */
+export interface TargetGroup {
+  readonly arn: string;
+  readonly name: string;
+  readonly targetType: TargetType;
+  readonly ipAddressType: "ipv4" | "ipv6";
+  readonly port: number;
+  readonly protocol: ListenerProtocol;
+  readonly vpcId: string;
+  readonly healthCheck: TargetHealthCheck;
+  /** Load balancers whose listeners forward to it: one at most. */
+  readonly loadBalancerArns: readonly string[];
+}
+
+/** What a target group is made of. */
+export interface TargetGroupRequest extends Omit<TargetGroup, "arn" | "loadBalancerArns"> {
+  readonly tags: Tags;
+}
+
+/** What a listener does; it forwards to one target group. */
+export interface ListenerSettings {
+  readonly port: number;
+  readonly protocol: ListenerProtocol;
+  readonly targetGroupArn: string;
+  /** ARN of the default certificate of a TLS listener. */
+  readonly certificate?: string;
+  readonly sslPolicy?: string;
+  readonly alpnPolicy?: readonly string[];
+}
+
+/** A listener as it is. */
+export interface Listener extends ListenerSettings {
+  readonly arn: string;
+  readonly loadBalancerArn: string;
+}
+
+/** A target and whether it works. */
+export interface RegisteredTarget extends Target {
+  readonly state: "initial" | "healthy" | "unhealthy" | "unused" | "draining" | "unavailable";
+}
+
+/** A security group with its rules, one per source. */
+export interface SecurityGroup {
+  readonly id: string;
+  readonly name: string;
+  readonly vpcId: string;
+  readonly tags: Tags;
+  readonly ingress: readonly IngressRule[];
+}
+
+/** A route table, as far as it tells which subnets the internet reaches. */
+export interface RouteTable {
+  readonly main: boolean;
+  readonly subnetIds: readonly string[];
+  readonly gatewayIds: readonly string[];
+}
+
+/**
+ * The calls to AWS that the provider makes: actions of the APIs Elastic Load Balancing v2 and EC2, with plain data. Paging,
+ * retries of single calls and the wire are the implementation's; it throws {@link AwsError}. All lists are complete.
+ */
+export interface AwsPort {
+  /** All Network Load Balancers of the account in the region. */
+  describeLoadBalancers(): Promise<readonly LoadBalancer[]>;
+  describeTargetGroups(): Promise<readonly TargetGroup[]>;
+  describeListeners(loadBalancerArn: string): Promise<readonly Listener[]>;
+  /** ARNs of the certificates beside the default one. */
+  describeListenerCertificates(listenerArn: string): Promise<readonly string[]>;
+  /** Tags of load balancers, listeners and target groups, by ARN; ARNs that do not exist are left out. */
+  describeTags(arns: readonly string[]): Promise<Readonly<Record<string, Tags>>>;
+  /** Attributes of a load balancer, a listener or a target group. */
+  describeAttributes(arn: string): Promise<Attributes>;
+  describeTargetHealth(targetGroupArn: string): Promise<readonly RegisteredTarget[]>;
+  /** Without `public`, which routes tell. */
+  describeSubnets(vpcId?: string): Promise<readonly Subnet[]>;
+  describeRouteTables(vpcId: string): Promise<readonly RouteTable[]>;
+  describeVpcCidrs(vpcId: string): Promise<{ readonly ipv4: readonly string[]; readonly ipv6: readonly string[] }>;
+  /** All groups of a VPC. */
+  describeSecurityGroups(vpcId: string): Promise<readonly SecurityGroup[]>;
+
+  /** The one that exists already, if its name and settings are the same. */
+  createLoadBalancer(request: LoadBalancerRequest): Promise<LoadBalancer>;
+  setSecurityGroups(arn: string, groups: readonly string[], inboundRulesOnPrivateLink?: "on" | "off"): Promise<void>;
+  setSubnets(
+    arn: string,
+    mappings: readonly SubnetMapping[],
+    enablePrefixForIpv6SourceNat: "on" | "off",
+  ): Promise<void>;
+  setIpAddressType(arn: string, type: IPAddressType): Promise<void>;
+  /** Reserves capacity units; 0 ends the reservation. */
+  modifyCapacityReservation(arn: string, capacityUnits: number): Promise<void>;
+  /** Succeeds if there is none. */
+  deleteLoadBalancer(arn: string): Promise<void>;
+  /** The one that exists already, if its name and settings are the same. */
+  createTargetGroup(request: TargetGroupRequest): Promise<TargetGroup>;
+  modifyTargetGroup(arn: string, healthCheck: TargetHealthCheck): Promise<void>;
+  deleteTargetGroup(arn: string): Promise<void>;
+  registerTargets(targetGroupArn: string, targets: readonly Target[]): Promise<void>;
+  deregisterTargets(targetGroupArn: string, targets: readonly Target[]): Promise<void>;
+  createListener(loadBalancerArn: string, settings: ListenerSettings, tags: Tags): Promise<Listener>;
+  modifyListener(listenerArn: string, settings: ListenerSettings): Promise<void>;
+  deleteListener(listenerArn: string): Promise<void>;
+  addListenerCertificates(listenerArn: string, certificates: readonly string[]): Promise<void>;
+  removeListenerCertificates(listenerArn: string, certificates: readonly string[]): Promise<void>;
+  /** Sets attributes of a load balancer, a listener or a target group. */
+  modifyAttributes(arn: string, attributes: Attributes): Promise<void>;
+  /** Sets tags of objects of one API: ARNs, or ids of security groups. */
+  tagResources(ids: readonly string[], tags: Tags): Promise<void>;
+  untagResources(ids: readonly string[], keys: readonly string[]): Promise<void>;
+  /** @returns id of the group */
+  createSecurityGroup(request: Omit<SecurityGroup, "id" | "ingress"> & { description: string }): Promise<string>;
+  authorizeIngress(groupId: string, rules: readonly IngressRule[]): Promise<void>;
+  revokeIngress(groupId: string, rules: readonly IngressRule[]): Promise<void>;
+  deleteSecurityGroup(groupId: string): Promise<void>;
+}
+
+/** A failure that AWS answered, or that kept its answer away. */
+export class AwsError extends Error {
+  override readonly name = "AwsError";
+  /** AWS' code: `LoadBalancerNotFound`, `InvalidPermission.Duplicate`, …; `NetworkError` where no answer came. */
+  readonly code: string;
+  /** HTTP status, if there was an answer. */
+  readonly status?: number;
+  /** AWS' id of the request, for its support. */
+  readonly requestId?: string;
+
+  constructor(code: string, message: string, options: { status?: number; requestId?: string; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    if (options.status !== undefined) this.status = options.status;
+    if (options.requestId !== undefined) this.requestId = options.requestId;
+  }
+}
