@@ -129,37 +129,38 @@ export class Conntrack {
       const next = <u32>load<u8>((direction ? tcpReply : tcpOriginal) + <usize>(row * 10 + state));
       if (next >= 64) {
         if (next == 64) {
-          if (direction) connection.flags |= <u16>ConnectionFlag.REPLIED;
+          if (direction) connection.flags |= <u8>ConnectionFlag.REPLIED;
           return Tracking.ACCEPT;
         }
         return next == 129 ? Tracking.RESTART : Tracking.INVALID;
       }
-      if (direction) connection.flags |= <u16>ConnectionFlag.REPLIED;
+      if (direction) connection.flags |= <u8>ConnectionFlag.REPLIED;
       connection.expires = control.now + Conntrack.timeout(Timeout.TCP + next);
       if (next != state) {
-        connection.state = <u16>next;
+        connection.state = <u8>next;
         Conntrack.recount(connection);
-        if (next == TcpState.ESTABLISHED && (connection.flags & <u16>ConnectionFlag.REPLIED) != 0) {
-          connection.flags |= <u16>ConnectionFlag.ASSURED;
+        if (next == TcpState.ESTABLISHED && (connection.flags & <u8>ConnectionFlag.REPLIED) != 0) {
+          connection.flags |= <u8>ConnectionFlag.ASSURED;
         }
       } else if (next == TcpState.ESTABLISHED && direction) {
-        connection.flags |= <u16>ConnectionFlag.ASSURED;
+        connection.flags |= <u8>ConnectionFlag.ASSURED;
       }
       return Tracking.ACCEPT;
     }
     if (protocol == 17) {
-      if (direction) connection.flags |= <u16>ConnectionFlag.REPLIED;
+      if (direction) connection.flags |= <u8>ConnectionFlag.REPLIED;
       let timeout = Conntrack.timeout(Timeout.UDP);
+      if (((control.now - connection.created) & 0xffff) > 128) connection.state = 1;
       // A conversation, as opposed to a question and its answer: replied and older than two seconds.
-      if ((connection.flags & <u16>ConnectionFlag.REPLIED) != 0 && control.now - connection.created > 128) {
+      if ((connection.flags & <u8>ConnectionFlag.REPLIED) != 0 && connection.state != 0) {
         timeout = Conntrack.timeout(Timeout.UDP_STREAM);
-        connection.flags |= <u16>ConnectionFlag.ASSURED;
+        connection.flags |= <u8>ConnectionFlag.ASSURED;
       }
       connection.expires = control.now + timeout;
       return Tracking.ACCEPT;
     }
     if (protocol == 132) return Conntrack.trackSctp(connection, direction, flags);
-    if (direction) connection.flags |= <u16>ConnectionFlag.REPLIED;
+    if (direction) connection.flags |= <u8>ConnectionFlag.REPLIED;
     connection.expires = control.now + Conntrack.stateTimeout(connection.meta, 0);
     return Tracking.ACCEPT;
   }
@@ -170,13 +171,13 @@ export class Conntrack {
     if (row == 0 && state == SctpState.CLOSED && direction == 0) return Tracking.RESTART;
     const next = <u32>load<u8>((direction ? sctpReply : sctpOriginal) + <usize>(row * 9 + state));
     if (next >= 128) return Tracking.INVALID;
-    if (direction) connection.flags |= <u16>ConnectionFlag.REPLIED;
+    if (direction) connection.flags |= <u8>ConnectionFlag.REPLIED;
     connection.expires = Tables.control.now + Conntrack.timeout(Timeout.SCTP + next);
     if (next != state) {
-      connection.state = <u16>next;
+      connection.state = <u8>next;
       Conntrack.recount(connection);
-      if (next == SctpState.ESTABLISHED && (connection.flags & <u16>ConnectionFlag.REPLIED) != 0) {
-        connection.flags |= <u16>ConnectionFlag.ASSURED;
+      if (next == SctpState.ESTABLISHED && (connection.flags & <u8>ConnectionFlag.REPLIED) != 0) {
+        connection.flags |= <u8>ConnectionFlag.ASSURED;
       }
     }
     return Tracking.ACCEPT;
@@ -198,11 +199,11 @@ export class Conntrack {
 
   /** Moves a connection between its backend's active and inactive counts after a change of state. */
   static recount(connection: Connection): void {
-    if ((connection.flags & <u16>ConnectionFlag.COUNTED) == 0) return;
+    if ((connection.flags & <u8>ConnectionFlag.COUNTED) == 0) return;
     const active = Conntrack.isActive(connection.meta, connection.state);
-    const was = (connection.flags & <u16>ConnectionFlag.ACTIVE) != 0;
+    const was = (connection.flags & <u8>ConnectionFlag.ACTIVE) != 0;
     if (active == was) return;
-    connection.flags ^= <u16>ConnectionFlag.ACTIVE;
+    connection.flags ^= <u8>ConnectionFlag.ACTIVE;
     const at = Conntrack.backendOf(connection);
     if (at == 0) return;
     const backend = changetype<Backend>(at);
@@ -259,9 +260,9 @@ export class Conntrack {
     for (let k: u32 = 0; k < n; k++) {
       if (i >= control.connectionHighWater) i = 0;
       const c = Tables.connection(i);
-      if ((c.flags & <u16>ConnectionFlag.IN_USE) != 0) {
+      if ((c.flags & <u8>ConnectionFlag.IN_USE) != 0) {
         if (Conntrack.isExpired(c)) return i;
-        if ((c.flags & <u16>(ConnectionFlag.ASSURED | ConnectionFlag.SOCKET)) == 0) {
+        if ((c.flags & <u8>(ConnectionFlag.ASSURED | ConnectionFlag.SOCKET)) == 0) {
           if ((c.meta & 0xff) == 6 && <u32>c.state == TcpState.SYN_SENT) return i;
           if (best == NONE) best = i;
         }
@@ -309,7 +310,7 @@ export class Conntrack {
         c.meta == meta &&
         c.sourceHigh == sourceHigh &&
         c.destinationHigh == destinationHigh &&
-        (c.flags & <u16>ConnectionFlag.IN_USE) != 0 &&
+        (c.flags & <u8>ConnectionFlag.IN_USE) != 0 &&
         !Conntrack.isExpired(c)
       ) {
         return true;
@@ -322,25 +323,56 @@ export class Conntrack {
   static remove(id: u32): void {
     const control = Tables.control;
     const c = Tables.connection(id);
-    if ((c.flags & <u16>ConnectionFlag.IN_USE) == 0) return;
-    if ((c.flags & <u16>ConnectionFlag.SOCKET) == 0) {
+    if ((c.flags & <u8>ConnectionFlag.IN_USE) == 0) return;
+    if ((c.flags & <u8>ConnectionFlag.SOCKET) == 0) {
       ConnectionIndex.remove(Conntrack.hashOriginal(c), id << 1);
       ConnectionIndex.remove(Conntrack.hashReply(c), (id << 1) | 1);
     }
-    if ((c.flags & <u16>ConnectionFlag.COUNTED) != 0) {
+    if ((c.flags & <u8>ConnectionFlag.COUNTED) != 0) {
       const at = Conntrack.backendOf(c);
       if (at != 0) {
         const backend = changetype<Backend>(at);
-        if ((c.flags & <u16>ConnectionFlag.ACTIVE) != 0) {
+        if ((c.flags & <u8>ConnectionFlag.ACTIVE) != 0) {
           if (backend.active > 0) backend.active--;
         } else if (backend.inactive > 0) backend.inactive--;
       }
     }
     if (Events.wanted(EventKind.CLOSED)) Conntrack.emitClosed(c);
+    Conntrack.count(c, 1);
     c.flags = 0;
+    c.meta = 0;
     store<u32>(<usize>(control.connectionFree + (control.connectionFreeCount << 2)), id);
     control.connectionFreeCount++;
     control.connectionCount--;
+  }
+
+  /** Counts a packet of a connection. */
+  @inline static tally(c: Connection, direction: u32, bytes: u32): void {
+    const record = changetype<usize>(c);
+    const packets = load<u32>(record + ((<usize>direction) << 2), offsetof<Connection>("packets")) + 1;
+    store<u32>(record + ((<usize>direction) << 2), packets, offsetof<Connection>("packets"));
+    const at = record + ((<usize>direction) << 3);
+    store<u64>(at, load<u64>(at, offsetof<Connection>("bytes")) + <u64>bytes, offsetof<Connection>("bytes"));
+    if (packets == 0) Conntrack.carry(c, direction);
+  }
+
+  /** A count of packets went over 2^32: the Service port's, which is larger, keeps what it lost. */
+  static carry(c: Connection, direction: u32): void {
+    const id = c.servicePort;
+    if (id == NONE || <u32>Tables.servicePort(id).generation != c.generation >> 16) return;
+    if (direction) Tables.counters(id).replyPackets += 0x100000000;
+    else Tables.counters(id).packets += 0x100000000;
+  }
+
+  /** Adds a connection's packets to its Service port's, `times` (1 or -1) times: they are counted in one place while it lives. */
+  static count(c: Connection, times: u64): void {
+    const id = c.servicePort;
+    if (id == NONE || <u32>Tables.servicePort(id).generation != c.generation >> 16) return;
+    const counters = Tables.counters(id);
+    counters.packets += c.packets * times;
+    counters.bytes += c.bytes * times;
+    counters.replyPackets += c.replyPackets * times;
+    counters.replyBytes += c.replyBytes * times;
   }
 
   static emitClosed(c: Connection): void {
@@ -383,6 +415,7 @@ export class Conntrack {
   static release(id: u32): void {
     const control = Tables.control;
     Tables.connection(id).flags = 0;
+    Tables.connection(id).meta = 0;
     store<u32>(<usize>(control.connectionFree + (control.connectionFreeCount << 2)), id);
     control.connectionFreeCount++;
   }
@@ -396,7 +429,7 @@ export class Conntrack {
     for (let k: u32 = 0; k < n; k++) {
       if (i >= control.connectionHighWater) i = 0;
       const c = Tables.connection(i);
-      if ((c.flags & <u16>ConnectionFlag.IN_USE) != 0 && Conntrack.isExpired(c)) {
+      if ((c.flags & <u8>ConnectionFlag.IN_USE) != 0 && Conntrack.isExpired(c)) {
         Conntrack.remove(i);
         control.connectionsExpired++;
         removed++;

@@ -46,12 +46,33 @@ export class Descriptors {
     store<u32>(at, ingress, 2048);
   }
   /** Fills in what became of it. */
-  @inline static resolve(i: u32, verdict: u32, egress: u32, length: u32, reason: u32): void {
-    const at = <usize>(DESCRIPTORS + (i << 2));
+  @inline static resolve(at: usize, verdict: u32, egress: u32, length: u32, reason: u32): void {
     store<u32>(at, length, 1024);
     store<u32>(at, verdict, 3072);
     store<u32>(at, egress, 4096);
     store<u32>(at, reason, 5120);
+  }
+  /** Where the words of a descriptor lie, each 1024 octets after the one before. */
+  @inline static at(i: u32): usize {
+    return <usize>(DESCRIPTORS + (i << 2));
+  }
+  @inline static frameOf(at: usize): u32 {
+    return load<u32>(at);
+  }
+  @inline static lengthOf(at: usize): u32 {
+    return load<u32>(at, 1024);
+  }
+  @inline static ingressOf(at: usize): u32 {
+    return load<u32>(at, 2048);
+  }
+  @inline static verdictOf(at: usize): u32 {
+    return load<u32>(at, 3072);
+  }
+  /** Fills in that a frame of the same length leaves. */
+  @inline static forward(at: usize, verdict: u32, egress: u32): void {
+    store<u32>(at, verdict, 3072);
+    store<u32>(at, egress, 4096);
+    store<u32>(at, 0, 5120);
   }
 }
 

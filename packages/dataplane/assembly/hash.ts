@@ -10,9 +10,16 @@ export class Hash {
     return load<u64>(changetype<usize>(Tables.control), offsetof<Control>("seedLow"));
   }
 
+  /** Of the tuple of an IPv4 connection: both addresses as they lie in a header. */
+  @inline static v4(addresses: u64, ports: u32, meta: u32): u64 {
+    let h = (addresses ^ Hash.seed) * 0xbf58476d1ce4e5b9;
+    h = (h ^ (h >> 32) ^ (<u64>ports | ((<u64>meta) << 32))) * 0x94d049bb133111eb;
+    return h ^ (h >> 32);
+  }
+
   /**
-   * Of a connection tuple. A multiplication moves differences upwards only, and those of an IPv4 address lie at the top of its raw
-   * word: so addresses are turned by half a word first, and ports go in before the first multiplication.
+   * Of a connection tuple. A multiplication moves differences upwards only: so what may differ at the top of a word is brought down
+   * before the next.
    */
   @inline static tuple(
     sourceHigh: u64,
@@ -22,6 +29,12 @@ export class Hash {
     ports: u32,
     meta: u32,
   ): u64 {
+    return ((meta >> 8) & 0xff) == 4
+      ? Hash.v4((sourceLow >> 32) | (destinationLow & 0xffffffff00000000), ports, meta)
+      : Hash.v6(sourceHigh, sourceLow, destinationHigh, destinationLow, ports, meta);
+  }
+
+  static v6(sourceHigh: u64, sourceLow: u64, destinationHigh: u64, destinationLow: u64, ports: u32, meta: u32): u64 {
     const both = <u64>ports | ((<u64>ports) << 32);
     let h = ((rotl<u64>(sourceLow, 32) + sourceHigh * 0x9e3779b97f4a7c15) ^ both ^ Hash.seed) * 0xbf58476d1ce4e5b9;
     h ^= h >> 32;

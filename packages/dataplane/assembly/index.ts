@@ -31,7 +31,6 @@ import { Trace } from "./trace";
 
 export { batchCapacity, frameSize, frameRoom } from "./descriptors";
 export * from "./xsk";
-export * from "./xsk";
 
 /** Records that each batch looks at for expiry. */
 const COLLECT_PER_BATCH: u32 = 16;
@@ -207,7 +206,7 @@ export function flushUdp(family: u32, list: u32, count: u32, keep: u32, kept: u3
   let removed: u32 = 0;
   for (let id: u32 = 0; id < control.connectionHighWater; id++) {
     const c = Tables.connection(id);
-    if ((c.flags & <u16>ConnectionFlag.IN_USE) == 0 || c.meta != meta || (c.flags & <u16>ConnectionFlag.SOCKET) != 0)
+    if ((c.flags & <u8>ConnectionFlag.IN_USE) == 0 || <u32>c.meta != meta || (c.flags & <u8>ConnectionFlag.SOCKET) != 0)
       continue;
     let concerned = false;
     for (let i: u32 = 0; i < count; i++) {
@@ -241,12 +240,23 @@ export function flushMasqueraded(): u32 {
   let removed: u32 = 0;
   for (let id: u32 = 0; id < control.connectionHighWater; id++) {
     const c = Tables.connection(id);
-    if ((c.flags & <u16>ConnectionFlag.IN_USE) == 0 || (c.flags & <u16>ConnectionFlag.SOURCE_NAT) == 0) continue;
+    if ((c.flags & <u8>ConnectionFlag.IN_USE) == 0 || (c.flags & <u8>ConnectionFlag.SOURCE_NAT) == 0) continue;
     if (c.replyDestinationHigh != load<u64>(a) || c.replyDestinationLow != load<u64>(a, 8)) continue;
     Conntrack.remove(id);
     removed++;
   }
   return removed;
+}
+
+/**
+ * Adds the packets of living connections to their Service ports' counters, or takes them out again: a caller does the one, reads, and
+ * does the other.
+ */
+export function countConnections(takeOut: u32): void {
+  for (let id: u32 = 0; id < Tables.control.connectionHighWater; id++) {
+    const c = Tables.connection(id);
+    if ((c.flags & <u8>ConnectionFlag.IN_USE) != 0) Conntrack.count(c, takeOut ? -1 : 1);
+  }
 }
 
 /** Removes one connection. */

@@ -580,6 +580,7 @@ class WebAssemblyDataplane implements Dataplane {
     }
     const control = (field: keyof typeof Control) => u32[(CONTROL + Control[field]) >> 2]!;
     const servicePorts: Record<string, ServicePortCounts> = {};
+    this.#guard(() => this.#machine.exports.countConnections(0));
     for (const servicePort of this.#tables.servicePorts()) {
       const at = layout.regions.servicePortCounters.address + servicePort.index * ServicePortCounters.SIZE;
       const big = (field: keyof typeof ServicePortCounters) =>
@@ -613,6 +614,7 @@ class WebAssemblyDataplane implements Dataplane {
         }),
       };
     }
+    this.#guard(() => this.#machine.exports.countConnections(1));
     return {
       reasons,
       connections: {
@@ -668,11 +670,11 @@ class WebAssemblyDataplane implements Dataplane {
     const entries: ConnectionEntry[] = [];
     for (let i = 0; i < highWater; i++) {
       const at = layout.regions.connections.address + i * Connection.SIZE;
-      const flags = view.getUint16(at + Connection.flags, true);
+      const flags = view.getUint8(at + Connection.flags);
       if ((flags & ConnectionFlag.IN_USE) === 0) continue;
       const left = (view.getUint32(at + Connection.expires, true) - now) | 0;
       if (left <= 0) continue;
-      const meta = view.getUint32(at + Connection.meta, true);
+      const meta = view.getUint16(at + Connection.meta, true);
       const family = meta >> 8;
       const tuple = (from: number): Tuple => ({
         source: decodeAddress(u8, from, family),
@@ -688,7 +690,7 @@ class WebAssemblyDataplane implements Dataplane {
         family: familyName(family),
         original: tuple(at),
         reply,
-        state: stateName(meta & 0xff, view.getUint16(at + Connection.state, true)),
+        state: stateName(meta & 0xff, view.getUint8(at + Connection.state)),
         expiresIn: left / TICKS_PER_SECOND,
         replied: (flags & ConnectionFlag.REPLIED) !== 0,
         assured: (flags & ConnectionFlag.ASSURED) !== 0,

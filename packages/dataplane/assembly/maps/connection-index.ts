@@ -95,7 +95,7 @@ export class ConnectionIndex {
         load<u64>(tuple, 8) == sourceLow &&
         load<u64>(tuple, 24) == destinationLow &&
         load<u32>(tuple, 32) == ports &&
-        changetype<Connection>(record).meta == meta &&
+        <u32>changetype<Connection>(record).meta == meta &&
         load<u64>(tuple) == sourceHigh &&
         load<u64>(tuple, 16) == destinationHigh
       ) {
@@ -114,18 +114,11 @@ export class ConnectionIndex {
       load<u64>(tuple, 8) == p.sourceLow &&
       load<u64>(tuple, 24) == p.destinationLow &&
       load<u32>(tuple, 32) == p.ports &&
-      record.meta == p.meta &&
+      <u32>record.meta == p.meta &&
       load<u64>(tuple) == p.sourceHigh &&
       load<u64>(tuple, 16) == p.destinationHigh &&
       (<u32>record.flags & (ConnectionFlag.IN_USE | ConnectionFlag.SOCKET)) == ConnectionFlag.IN_USE
     );
-  }
-
-  /** First reference whose tag matches, unverified: for touching its record ahead of time. */
-  @inline static candidate(hash: u64): u32 {
-    const bucket = ConnectionIndex.bucket(ConnectionIndex.home(hash));
-    const matches = ConnectionIndex.matches(bucket, ConnectionIndex.tag(hash));
-    return matches == 0 ? NONE : load<u32>(bucket + ((<usize>ctz<u32>(matches)) << 2), 16);
   }
 
   /** True when one more entry of that hash fits. */

@@ -52,7 +52,7 @@ export class Connect {
     c.destinationHigh = destinationHigh;
     c.destinationLow = destinationLow;
     c.ports = ports;
-    c.meta = meta;
+    c.meta = <u16>meta;
     c.replySourceHigh = backend.addressHigh;
     c.replySourceLow = backend.addressLow;
     c.replyDestinationHigh = sourceHigh;
@@ -61,17 +61,17 @@ export class Connect {
     c.servicePort = servicePortId;
     c.backend = Decision.backend;
     c.generation = generation;
-    c.created = control.now;
+    c.created = <u16>control.now;
     c.expires = control.now + 0x7fffffff;
     let flags: u32 =
       ConnectionFlag.IN_USE | ConnectionFlag.SOCKET | ConnectionFlag.COUNTED | ConnectionFlag.DESTINATION_NAT;
     const protocol = meta & 0xff;
     if (protocol == 6 || protocol == 132) {
-      c.state = <u16>(protocol == 6 ? TcpState.ESTABLISHED : 4);
+      c.state = <u8>(protocol == 6 ? TcpState.ESTABLISHED : 4);
       flags |= ConnectionFlag.ACTIVE;
       backend.active++;
     } else backend.inactive++;
-    c.flags = <u16>flags;
+    c.flags = <u8>flags;
     control.connectionCount++;
     Connect.handle = id;
     return Verdict.TX;
@@ -82,7 +82,7 @@ export class Connect {
     const control = Tables.control;
     if (id >= control.connectionHighWater) return false;
     const c = Tables.connection(id);
-    if ((c.flags & <u16>ConnectionFlag.SOCKET) == 0) return false;
+    if ((c.flags & <u8>ConnectionFlag.SOCKET) == 0) return false;
     Conntrack.remove(id);
     return true;
   }

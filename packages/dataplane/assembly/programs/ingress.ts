@@ -32,56 +32,76 @@ import { Prefixes } from "../maps/prefixes";
 import { Tables } from "../maps/tables";
 import { Nat } from "../nat";
 import { Parse } from "../parse";
+import { HELD, Hops, Plain } from "../plain";
 import { Trace } from "../trace";
 import { UserPrograms } from "./user-programs";
 
-/** What is known about the source rewrite of a new connection. */
+/** Frames that are worked on together. */
+const RUN: u32 = 64;
+
+/** The program for packets: from a frame to its verdict. */
 export class Ingress {
   @inline static parsed(i: u32): Parsed {
     return changetype<Parsed>(<usize>(PARSED + (i << 7)));
   }
 
   /**
-   * A batch of frames, in three loops: parse and hash all, touch the index line and the record of each, resolve each. Wasm has no
-   * prefetch; the middle loop makes the cache misses of a batch overlap. Users' programs look at it from frame `from` on: more than 0
-   * when it goes on after one of them trapped.
+   * A batch of frames, in runs of 64, and each run in loops: parse and hash all, touch the index line of each, touch the record of
+   * each, resolve each. Wasm has no prefetch; the touching makes the cache misses of a run overlap. What a run needs stays in the
+   * first-level cache. Users' programs look at the batch from frame `from` on: more than 0 when it goes on after one of them trapped.
    */
   static batch(count: u32, from: u32): void {
     const control = Tables.control;
     const filtered = (control.programsBefore | from) != 0;
     if (filtered) UserPrograms.beforeBatch(from, count);
-    for (let i: u32 = 0; i < count; i++) {
-      Parse.frame(Ingress.parsed(i), Descriptors.frame(i), Descriptors.length(i), Descriptors.ingress(i));
-    }
-    if (count > 1) {
-      let sink: u32 = 0;
-      for (let i: u32 = 0; i < count; i++) {
-        sink += load<u32>(ConnectionIndex.bucket(ConnectionIndex.home(Ingress.parsed(i).hash)));
-      }
-      for (let i: u32 = 0; i < count; i++) {
-        const p = Ingress.parsed(i);
-        const candidate = ConnectionIndex.candidate(p.hash);
-        if (candidate != NONE) {
-          p.candidate = candidate;
-          const record = changetype<usize>(Tables.connection(candidate >> 1));
-          sink += load<u32>(record) + load<u32>(record, 64);
-        }
-      }
-      Tables.control.sink = sink;
-    }
-    for (let i: u32 = 0; i < count; i++) {
-      if (filtered && Descriptors.verdict(i) != NONE) continue;
-      const p = Ingress.parsed(i);
-      const verdict = Ingress.handle(p);
-      Descriptors.resolve(i, verdict, p.egress, p.length, p.reason);
-    }
+    Hops.refresh();
+    for (let start: u32 = 0; start < count; start += RUN) Ingress.run(start, min<u32>(count - start, RUN), filtered);
     if (control.programsAfter != 0) UserPrograms.afterBatch(count);
+  }
+
+  static run(start: u32, count: u32, filtered: bool): void {
+    const end = PARSED + (count << 7);
+    let at = Descriptors.at(start);
+    for (let slot = PARSED; slot < end; slot += 128) {
+      const p = changetype<Parsed>(<usize>slot);
+      const frame = Descriptors.frameOf(at);
+      const length = Descriptors.lengthOf(at);
+      const ingress = Descriptors.ingressOf(at);
+      if (filtered && Descriptors.verdictOf(at) != NONE) Plain.hold(p);
+      else if (!Plain.parse(p, frame, length, ingress)) {
+        Parse.frame(p, frame, length, ingress);
+        p.bucket = <u32>ConnectionIndex.bucket(ConnectionIndex.home(p.hash));
+      }
+      at += 4;
+    }
+    let sink: u32 = 0;
+    for (let slot = PARSED; slot < end; slot += 128) sink += load<u32>(<usize>changetype<Parsed>(<usize>slot).bucket);
+    for (let slot = PARSED; slot < end; slot += 128) {
+      const p = changetype<Parsed>(<usize>slot);
+      const bucket = <usize>p.bucket;
+      const matches = ConnectionIndex.matches(bucket, ConnectionIndex.tag(p.hash));
+      if (matches != 0) {
+        const reference = load<u32>(bucket + ((<usize>ctz<u32>(matches)) << 2), 16);
+        p.candidate = reference;
+        // A reference is the number of a line: this one, and the other of its record.
+        const tuple = <usize>Tables.control.connections + ((<usize>reference) << 6);
+        sink += load<u32>(tuple) + load<u32>(tuple ^ 64);
+      }
+    }
+    Tables.control.sink = sink;
+    at = Descriptors.at(start);
+    for (let slot = PARSED; slot < end; slot += 128) {
+      const p = changetype<Parsed>(<usize>slot);
+      if (p.plain == 0 || !Plain.forward(p, at)) Ingress.resolve(p, at);
+      at += 4;
+    }
   }
 
   /** One frame or packet alone, users' programs included. */
   static single(p: Parsed, frame: u32, length: u32, port: u32, link: u32): u32 {
     const control = Tables.control;
     const context = UserPrograms.context;
+    Hops.refresh();
     let verdict: u32 = Verdict.PASS;
     if (control.programsBefore != 0 && !control.tracing) {
       UserPrograms.present(frame, length, port, link);
@@ -109,8 +129,16 @@ export class Ingress {
     return verdict;
   }
 
+  /** A packet that takes no short cut. */
+  static resolve(p: Parsed, at: usize): void {
+    if (p.plain == HELD) return;
+    if (p.plain) Parse.frame(p, Descriptors.frameOf(at), Descriptors.lengthOf(at), Descriptors.ingressOf(at));
+    const verdict = Ingress.handle(p);
+    Descriptors.resolve(at, verdict, p.egress, p.length, p.reason);
+  }
+
   /** One parsed packet, from its connection to its verdict. */
-  @inline static handle(p: Parsed): u32 {
+  static handle(p: Parsed): u32 {
     // Whole packets of transports with ports, well-formed: nearly all there are.
     if ((p.flags & ~(ParsedFlag.ETHERNET | ParsedFlag.DONT_FRAGMENT)) == ParsedFlag.PORTS && p.reason == Reason.NONE) {
       // The touch loop's guess, if it still holds: records may have come and gone since.
@@ -199,25 +227,8 @@ export class Ingress {
       Fragments.learn(p, id, direction, c.created);
     }
     if (!control.tracing) {
-      const bytes = <u64>(p.end - p.network);
-      if (direction) {
-        c.replyPackets++;
-        c.replyBytes += bytes;
-      } else {
-        c.packets++;
-        c.bytes += bytes;
-      }
-      const servicePort = c.servicePort;
-      if (servicePort != NONE && <u32>Tables.servicePort(servicePort).generation == c.generation >> 16) {
-        const counters = Tables.counters(servicePort);
-        if (direction) {
-          counters.replyPackets++;
-          counters.replyBytes += bytes;
-        } else {
-          counters.packets++;
-          counters.bytes += bytes;
-        }
-      }
+      Conntrack.tally(c, direction, p.end - p.network);
+      Hops.remember(p, c, direction);
     } else Ingress.traceRewrite(c, direction);
     const mask: u32 = 0xffff & (0 - direction);
     Nat.rewrite(
@@ -237,7 +248,7 @@ export class Ingress {
     // The state machine runs on the record, which is put back afterwards.
     const copy = <usize>(PARSED + (255 << 7));
     memory.copy(copy, changetype<usize>(c), 128);
-    c.flags &= ~(<u16>ConnectionFlag.COUNTED);
+    c.flags &= ~(<u8>ConnectionFlag.COUNTED);
     const outcome = Conntrack.track(c, id, direction, p.tcpFlags);
     memory.copy(changetype<usize>(c), copy, 128);
     Trace.step(Step.CONNTRACK_HIT, id, direction | (outcome << 8), c.state);
@@ -247,8 +258,8 @@ export class Ingress {
 
   static traceRewrite(c: Connection, direction: u32): void {
     const id = <u32>((changetype<usize>(c) - <usize>Tables.control.connections) >> 7);
-    if ((c.flags & <u16>ConnectionFlag.DESTINATION_NAT) != 0) Trace.step(Step.DNAT, c.backend, direction, id);
-    if ((c.flags & <u16>ConnectionFlag.SOURCE_NAT) != 0)
+    if ((c.flags & <u8>ConnectionFlag.DESTINATION_NAT) != 0) Trace.step(Step.DNAT, c.backend, direction, id);
+    if ((c.flags & <u8>ConnectionFlag.SOURCE_NAT) != 0)
       Trace.step(Step.SNAT, <u32>bswap<u16>(<u16>(c.replyPorts >> 16)), direction, id);
   }
 
@@ -350,7 +361,7 @@ export class Ingress {
     c.destinationHigh = p.destinationHigh;
     c.destinationLow = p.destinationLow;
     c.ports = p.ports;
-    c.meta = p.meta;
+    c.meta = <u16>p.meta;
     c.replySourceHigh = high;
     c.replySourceLow = low;
     c.replyDestinationHigh = p.sourceHigh;
@@ -378,8 +389,8 @@ export class Ingress {
       return Emit.drop(p, Reason.SCTP_FRAGMENT_PORT);
     }
     Nat.deltas(c);
-    c.created = control.now;
-    c.state = <u16>state;
+    c.created = <u16>control.now;
+    c.state = <u8>state;
     c.expires = control.now + Conntrack.stateTimeout(p.meta, state);
     let flags: u32 = ConnectionFlag.IN_USE;
     if (servicePort != NONE) flags |= ConnectionFlag.DESTINATION_NAT;
@@ -387,6 +398,8 @@ export class Ingress {
     c.servicePort = servicePort;
     c.backend = backendId;
     c.generation = 0;
+    c.hopGeneration = 0;
+    Hops.remember(p, c, 0);
     c.packets = 1;
     c.bytes = <u64>(p.end - p.network);
     c.replyPackets = 0;
@@ -399,7 +412,7 @@ export class Ingress {
         flags |= Ingress.account(c, servicePort, backendId);
         if (masquerade != MasqueradeReason.NO) Tables.servicePort(servicePort).masqueraded++;
       }
-      c.flags = <u16>flags;
+      c.flags = <u8>flags;
       if (!Conntrack.commit(id, p.hash)) {
         Ingress.unaccount(c, flags);
         return Emit.drop(p, Reason.CONNECTION_TABLE_FULL);
@@ -453,8 +466,6 @@ export class Ingress {
     const counters = Tables.counters(servicePortId);
     c.generation = Lookup.generation(backend, servicePort);
     counters.connections++;
-    counters.packets++;
-    counters.bytes += c.bytes;
     backend.connections++;
     backend.selected = Tables.control.now;
     if (servicePort.affinityTicks != 0)
@@ -493,7 +504,7 @@ export class Ingress {
       return Emit.send(p, p.destinationHigh, p.destinationLow);
     }
     const c = Tables.connection(entry.connection);
-    if ((c.flags & <u16>ConnectionFlag.IN_USE) == 0 || c.created != entry.created)
+    if ((c.flags & <u8>ConnectionFlag.IN_USE) == 0 || <u32>c.created != entry.created)
       return Emit.drop(p, Reason.FIRST_FRAGMENT_NOT_FOUND);
     const direction = entry.direction;
     const other = changetype<usize>(c) + ((<usize>(direction ^ 1)) << 6);
@@ -501,16 +512,7 @@ export class Ingress {
     const destinationLow = load<u64>(other, 8);
     const stop = Emit.route(p, destinationHigh, destinationLow);
     if (stop != 0) return stop;
-    if (!control.tracing) {
-      const bytes = <u64>(p.end - p.network);
-      if (direction) {
-        c.replyPackets++;
-        c.replyBytes += bytes;
-      } else {
-        c.packets++;
-        c.bytes += bytes;
-      }
-    }
+    if (!control.tracing) Conntrack.tally(c, direction, p.end - p.network);
     const mask: u32 = 0xffff & (0 - direction);
     Nat.rewrite(
       p,
@@ -632,7 +634,7 @@ export class Ingress {
     const after = Checksum.fold(Checksum.sum(<usize>q, covered));
 
     // The outer header: the error comes from whom the receiver was talking to, also when a router on the way sent it.
-    const hides = (c.flags & <u16>(direction ? ConnectionFlag.DESTINATION_NAT : ConnectionFlag.SOURCE_NAT)) != 0;
+    const hides = (c.flags & <u8>(direction ? ConnectionFlag.DESTINATION_NAT : ConnectionFlag.SOURCE_NAT)) != 0;
     const outerHigh = hides ? peerHigh : p.sourceHigh;
     const outerLow = hides ? peerLow : p.sourceLow;
     const outerDelta = Checksum.fold(

@@ -38,8 +38,8 @@ export class UserPrograms {
       Tables.control.programFrame = i;
       const verdict = UserPrograms.before();
       const context = UserPrograms.context;
-      if (verdict == Verdict.PASS) Descriptors.resolve(i, NONE, NONE, context.length, Reason.NONE);
-      else Descriptors.resolve(i, verdict, context.egress, context.length, context.reason);
+      if (verdict == Verdict.PASS) Descriptors.resolve(Descriptors.at(i), NONE, NONE, context.length, Reason.NONE);
+      else Descriptors.resolve(Descriptors.at(i), verdict, context.egress, context.length, context.reason);
     }
   }
 
@@ -49,7 +49,7 @@ export class UserPrograms {
       Tables.control.programFrame = i;
       const verdict = UserPrograms.after(Descriptors.verdict(i), Descriptors.egress(i), Descriptors.reason(i));
       const context = UserPrograms.context;
-      Descriptors.resolve(i, verdict, context.egress, context.length, context.reason);
+      Descriptors.resolve(Descriptors.at(i), verdict, context.egress, context.length, context.reason);
     }
   }
 

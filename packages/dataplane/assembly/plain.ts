@@ -1,0 +1,197 @@
+import { Checksum } from "./checksum";
+import { Conntrack } from "./conntrack";
+import { Descriptors } from "./descriptors";
+import {
+  Connection,
+  ConnectionFlag,
+  NO_HOP,
+  NONE,
+  Parsed,
+  Port,
+  PortKind,
+  Prefix,
+  RouteFlag,
+  TcpState,
+  Timeout,
+  Verdict,
+} from "./generated/layout";
+import { Hash } from "./hash";
+import { ConnectionIndex } from "./maps/connection-index";
+import { Tables } from "./maps/tables";
+
+/**
+ * The packets that nearly all packets are: whole IPv4 segments of connections that are established, without options, that continue
+ * what is known. They need no decision, so they take a short cut that makes none: it forwards as the general path would have, or
+ * leaves the packet untouched to it.
+ */
+export class Plain {
+  /**
+   * Is this frame such a segment, by itself? Then tuple, hash and `plain` of `p` are filled in. Everything that `Parse.frame` would
+   * find fault with, or that drives a state machine, is not.
+   */
+  @inline static parse(p: Parsed, frame: u32, length: u32, ingress: u32): bool {
+    const f = <usize>frame;
+    if (length < 54) return false;
+    if (ingress >= Tables.control.portCapacity) return false;
+    const port = Tables.port(ingress);
+    if (port.kind - PortKind.POD > PortKind.UPLINK - PortKind.POD) return false;
+    const own = load<u64>(changetype<usize>(port) + offsetof<Port>("macLow"));
+    if ((load<u64>(f) ^ own) << 16 != 0) return false;
+    // EtherType, version and header length in one word; no fragment.
+    if ((load<u32>(f, 12) & 0xffffff) != 0x450008) return false;
+    if ((load<u16>(f, 20) & 0xff3f) != 0) return false;
+    const total = <u32>bswap<u16>(load<u16>(f, 16));
+    const room = total - 20;
+    if (total > length - 14) return false;
+    const middle = load<u64>(f, 22);
+    const destination = <u64>load<u32>(f, 30);
+    const ports = load<u32>(f, 34);
+    let sum = Checksum.halves(load<u64>(f, 14)) + Checksum.halves(middle) + destination;
+    sum = Checksum.halves(sum);
+    sum = (sum & 0xffff) + (sum >> 16);
+    if (sum != 0xffff) {
+      if (sum != 0x1fffe) return false;
+    }
+    const protocol = <u32>(middle >> 8) & 0xff;
+    if (protocol == 6) {
+      // Of the flags, ACK alone, with PSH, ECE and CWR as they like.
+      const word = <u32>load<u16>(f, 46);
+      const header = (word & 0xf0) >> 2;
+      if ((word & 0x3700) != 0x1000) return false;
+      if (header < 20) return false;
+      if (<i32>header > <i32>room) return false;
+    } else if (protocol == 17) {
+      const datagram = <u32>bswap<u16>(load<u16>(f, 38));
+      if (datagram < 8) return false;
+      if (<i32>datagram > <i32>room) return false;
+    } else return false;
+    if ((<u32>middle & 0xff) <= 1) return false;
+    if ((<u32>(middle >> 32) & 0xff) == 127) return false;
+    if ((<u32>destination & 0xff) == 127) return false;
+    const addresses = (middle >> 32) | (destination << 32);
+    const hash = Hash.v4(addresses, ports, protocol | 0x400);
+    p.addresses = addresses;
+    p.ports = ports;
+    p.meta = protocol | 0x400;
+    p.total = total;
+    p.hash = hash;
+    p.bucket = <u32>ConnectionIndex.bucket(ConnectionIndex.home(hash));
+    p.candidate = NONE;
+    p.plain = protocol == 6 ? TcpState.ESTABLISHED : CONVERSATION;
+    return true;
+  }
+
+  /** A frame whose verdict stands already: it is neither parsed nor forwarded. */
+  static hold(p: Parsed): void {
+    p.hash = 0;
+    p.bucket = <u32>ConnectionIndex.bucket(0);
+    p.plain = HELD;
+  }
+
+  /** Forwards a frame that `parse` accepted, if its candidate's record holds all that this takes. False: nothing was changed. */
+  @inline static forward(p: Parsed, descriptor: usize): bool {
+    const reference = p.candidate;
+    if (reference == NONE) return false;
+    const control = Tables.control;
+    // Records are pairs of aligned lines, so a reference is the number of a line.
+    const tuple = <usize>control.connections + ((<usize>reference) << 6);
+    const record = tuple & ~127;
+    const c = changetype<Connection>(record);
+    if (load<u32>(tuple, 12) != <u32>p.addresses) return false;
+    if (load<u32>(tuple, 28) != <u32>(p.addresses >> 32)) return false;
+    if (load<u32>(tuple, 32) != p.ports) return false;
+    if (<u32>c.meta != p.meta) return false;
+    // State, flags and generation lie in one word: established and assured (UDP: replied and old), and the hop as of now.
+    const plain = p.plain;
+    if ((load<u32>(record, offsetof<Connection>("state")) & (0xffff00ff | STEADY_FLAGS)) != (control.steady | plain))
+      return false;
+    const now = control.now;
+    if (<i32>(now - c.expires) >= 0) return false;
+    const hop = <usize>load<u16>(tuple, offsetof<Connection>("hop"));
+    if (hop == NO_HOP) return false;
+    const route = changetype<Prefix>(<usize>control.prefixes + (hop << 6));
+    const total = p.total;
+    if (total > <u32>route.mtu) return false;
+
+    const egress = route.port;
+    const direction = reference & 1;
+    const f = <usize>Descriptors.frameOf(descriptor);
+    Conntrack.tally(c, direction, total);
+    store<u64>(f, route.linkLow);
+    store<u32>(f, route.linkHigh, 8);
+    store<u8>(f, <u8>(load<u8>(f, 22) - 1), 22);
+    const mask: u32 = 0xffff & (0 - direction);
+    // One hop less is 0xfffe in raw order: see Emit.decrement.
+    store<u16>(f, <u16>Checksum.apply(load<u16>(f, 24), (<u32>c.networkDelta ^ mask) + 0xfffe), 24);
+    const other = tuple ^ 64;
+    store<u32>(f, load<u32>(other, 28), 26);
+    store<u32>(f, load<u32>(other, 12), 30);
+    store<u32>(f, rotl<u32>(load<u32>(other, 32), 16), 34);
+    const delta = <u32>c.transportDelta ^ mask;
+    if (plain == TcpState.ESTABLISHED) {
+      c.expires = now + Conntrack.timeout(Timeout.TCP + TcpState.ESTABLISHED);
+      store<u16>(f, <u16>Checksum.apply(load<u16>(f, 50), delta), 50);
+    } else {
+      c.expires = now + Conntrack.timeout(Timeout.UDP_STREAM);
+      const before = <u32>load<u16>(f, 40);
+      if (before != 0) {
+        const after = Checksum.apply(before, delta);
+        store<u16>(f, <u16>(after == 0 ? 0xffff : after), 40);
+      }
+    }
+    Descriptors.forward(
+      descriptor,
+      egress == Descriptors.ingressOf(descriptor) ? Verdict.TX : Verdict.REDIRECT,
+      egress,
+    );
+    return true;
+  }
+}
+
+/** `Parsed.plain` of a frame whose verdict stands: no state of a record that is steady. */
+export const HELD: u32 = 0x8000;
+/** State of a UDP connection that is older than two seconds. */
+const CONVERSATION: u32 = 1;
+/** REPLIED and ASSURED, where they lie in the word of state, flags and generation. */
+const STEADY_FLAGS: u32 = (ConnectionFlag.REPLIED | ConnectionFlag.ASSURED) << 8;
+
+/** Which way connections go: kept in their records while nothing about routes, ports and addresses changes. */
+export class Hops {
+  /** Called when a batch begins. */
+  @inline static refresh(): void {
+    if (Tables.control.hopEpoch != Tables.control.routeEpoch) Hops.renew();
+  }
+
+  /** Makes all hops void. Generations are 16 bits: before one comes back, no record may hold it any more. */
+  static renew(): void {
+    const control = Tables.control;
+    control.hopEpoch = control.routeEpoch;
+    control.hopGeneration++;
+    if (control.hopGeneration > 0xffff) {
+      control.hopGeneration = 1;
+      for (let id: u32 = 0; id < control.connectionHighWater; id++) Tables.connection(id).hopGeneration = 0;
+    }
+    control.steady = (control.hopGeneration << 16) | STEADY_FLAGS;
+  }
+
+  /** Remembers the route of a packet for those that follow it, if it leaves by one that knows its neighbour. */
+  static remember(p: Parsed, c: Connection, direction: u32): void {
+    const control = Tables.control;
+    if (!control.forwarding || control.tracing) return;
+    if (<u32>c.hopGeneration != control.hopGeneration) {
+      c.hopGeneration = <u16>control.hopGeneration;
+      c.hop = <u16>NO_HOP;
+      c.replyHop = <u16>NO_HOP;
+    }
+    if (p.route == 0) return;
+    const hop = (p.route - control.prefixes) >> 6;
+    const route = changetype<Prefix>(<usize>p.route);
+    if (hop >= NO_HOP || (route.flags & RouteFlag.NEXT_HOP_MAC) == 0) return;
+    const port = Tables.port(p.egress);
+    route.linkLow = <u64>route.macLow | ((<u64>route.macHigh) << 32) | ((<u64>port.macLow) << 48);
+    route.mtu = <u16>port.mtu;
+    route.linkHigh = (port.macLow >> 16) | (port.macHigh << 16);
+    if (direction) c.replyHop = <u16>hop;
+    else c.hop = <u16>hop;
+  }
+}

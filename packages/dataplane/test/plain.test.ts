@@ -1,0 +1,165 @@
+import { batchVerdicts, type Dataplane } from "@portolan/dataplane";
+import { packet } from "@portolan/net";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { builds, dataplaneOf } from "./builds.ts";
+import { addPorts, configure, macs, node, peers } from "./scenario.ts";
+
+/*
+ * A batch forwards segments of established connections by a short cut (assembly/plain.ts); a single frame takes the general path. Both
+ * must do the same to the same traffic: bytes, verdicts, counters and connections.
+ */
+
+const pod = { source: peers.pod, destination: macs.pod };
+const router = { source: peers.router, destination: macs.uplink };
+
+interface Happening {
+  readonly flow: number;
+  readonly reply: boolean;
+  readonly flags: string;
+  readonly length: number;
+  readonly ttl: number;
+  readonly after: number;
+  readonly change: number;
+}
+
+const happening: fc.Arbitrary<Happening> = fc.record({
+  flow: fc.nat(5),
+  reply: fc.boolean(),
+  flags: fc.oneof({ arbitrary: fc.constant("A"), weight: 8 }, fc.constantFrom("S", "SA", "FA", "R", "PA", "UA", "")),
+  length: fc.oneof({ arbitrary: fc.nat(40), weight: 8 }, fc.constantFrom(1360, 1380, 1460)),
+  ttl: fc.oneof({ arbitrary: fc.constant(64), weight: 8 }, fc.constantFrom(0, 1, 2)),
+  after: fc.oneof({ arbitrary: fc.constant(0), weight: 6 }, fc.constantFrom(0.5, 3, 31, 200)),
+  change: fc.oneof({ arbitrary: fc.constant(0), weight: 8 }, fc.integer({ min: 1, max: 5 })),
+});
+
+/** Client port and Service of a flow; every third is UDP. */
+const flowOf = (flow: number) => ({ udp: flow % 3 === 2, port: 40_000 + flow });
+
+function frameOf(
+  { flow, reply, flags, length, ttl }: Happening,
+  backends: Map<number, { address: string; port: number }>,
+) {
+  const { udp, port } = flowOf(flow);
+  const service = udp ? { address: "10.96.0.53", port: 53 } : { address: "10.96.0.10", port: 80 };
+  const backend = backends.get(flow);
+  if (reply && backend === undefined) return undefined;
+  const far = reply && backend!.address.startsWith("10.244.2.");
+  const ends = reply
+    ? { source: backend!.address, destination: "10.244.1.12", ttl }
+    : { source: "10.244.1.12", destination: service.address, ttl };
+  const ports = reply
+    ? { sourcePort: backend!.port, destinationPort: port }
+    : { sourcePort: port, destinationPort: service.port };
+  const base = packet()
+    .ethernet(far ? router : pod)
+    .ipv4(ends);
+  return {
+    ingress: far ? 1 : 0,
+    bytes: (udp ? base.udp(ports) : base.tcp({ ...ports, flags })).payload(new Uint8Array(length).fill(flow)).build(),
+  };
+}
+
+function change(dataplane: Dataplane, kind: number): void {
+  if (kind === 1) dataplane.setRoute("10.244.2.0/24", { port: 1, nextHopMac: "02:00:00:00:02:77" });
+  if (kind === 2) dataplane.setRoute("10.244.2.0/24", { port: 1 });
+  if (kind === 3) dataplane.removeRoute("10.244.1.12");
+  if (kind === 4) dataplane.setPort(1, { mac: macs.uplink, kind: "uplink", mtu: 1400 - kind });
+  if (kind === 5) dataplane.configureNode({ ...node, addresses: [...node.addresses, "10.244.2.13"] });
+}
+
+/** The frame alone in a batch of two, the other a runt: a batch of one would be as good. */
+function byBatch(dataplane: Dataplane, bytes: Uint8Array, ingress: number, now: number) {
+  const memory = new Uint8Array(dataplane.memory.buffer);
+  const { address, size } = dataplane.frames;
+  const { frame, length, ingress: from, verdict, egress, reason } = dataplane.descriptors;
+  memory.set(bytes, address + size);
+  frame[0] = address;
+  length[0] = 3;
+  frame[1] = address + size;
+  length[1] = bytes.length;
+  from[0] = from[1] = ingress;
+  dataplane.ingress(2, now);
+  const sends = verdict[1] === batchVerdicts.TX || verdict[1] === batchVerdicts.REDIRECT;
+  return {
+    verdict: verdict[1],
+    reason: reason[1],
+    egress: sends ? egress[1] : undefined,
+    bytes: verdict[1] === batchVerdicts.DROP ? [] : [...memory.subarray(address + size, address + size + length[1]!)],
+  };
+}
+
+function byFrame(dataplane: Dataplane, bytes: Uint8Array, ingress: number, now: number) {
+  const at = dataplane.frames.address;
+  const memory = new Uint8Array(dataplane.memory.buffer);
+  memory.set(bytes, at);
+  // The batch's runt, so that counters agree.
+  dataplane.exports.processFrame(at + dataplane.frames.size, 3, ingress, Math.floor(now * 64));
+  const verdict = dataplane.exports.processFrame(at, bytes.length, ingress, Math.floor(now * 64));
+  const sends = verdict === batchVerdicts.TX || verdict === batchVerdicts.REDIRECT;
+  const result = {
+    verdict,
+    reason: dataplane.exports.resultReason(),
+    egress: sends ? dataplane.exports.resultEgress() >>> 0 : undefined,
+    bytes: verdict === batchVerdicts.DROP ? [] : [...memory.subarray(at, at + dataplane.exports.resultLength())],
+  };
+  // What a batch collects at its end.
+  dataplane.exports.collect(16, Math.floor(now * 64));
+  return result;
+}
+
+test.each(builds)("%s: batches and single frames agree", { timeout: 120_000 }, (build) => {
+  let shortened = 0;
+  fc.assert(
+    fc.property(fc.array(happening, { minLength: 20, maxLength: 120 }), (happenings) => {
+      const batched = addPorts(configure(dataplaneOf(build)));
+      const single = addPorts(configure(dataplaneOf(build)));
+      const backends = new Map<number, { address: string; port: number }>();
+      // Every flow is opened first, so that the short cut is taken often.
+      const opening = [0, 1, 2, 3, 4, 5].flatMap((flow) =>
+        [
+          { flow, reply: false, flags: "S" },
+          { flow, reply: true, flags: "SA" },
+          { flow, reply: false, flags: "A" },
+          { flow, reply: true, flags: "A" },
+        ].map((one) => ({ ...one, length: 4, ttl: 64, after: flow % 3 === 2 ? 1.5 : 0, change: 0 })),
+      );
+      let now = 1;
+      for (const one of [...opening, ...happenings]) {
+        now += one.after;
+        for (const dataplane of [batched, single]) change(dataplane, one.change);
+        const made = frameOf(one, backends);
+        if (made === undefined) continue;
+        const result = byBatch(batched, made.bytes, made.ingress, now);
+        expect(byFrame(single, made.bytes, made.ingress, now)).toEqual(result);
+        if (result.verdict === batchVerdicts.REDIRECT || result.verdict === batchVerdicts.TX) {
+          const { bytes } = result;
+          if (!one.reply && result.reason === 0)
+            backends.set(one.flow, { address: bytes.slice(30, 34).join("."), port: (bytes[36]! << 8) | bytes[37]! });
+          if (one.flags === "A") shortened++;
+        }
+      }
+      expect(single.connections()).toEqual(batched.connections());
+      expect(single.counters()).toEqual(batched.counters());
+    }),
+    { numRuns: build === "debug" ? 20 : 100 },
+  );
+  expect(shortened).toBeGreaterThan(500);
+});
+
+test("counts of a Service port are those of its connections, open and closed", () => {
+  const dataplane = addPorts(configure(dataplaneOf("release")));
+  const open = packet()
+    .ethernet(pod)
+    .ipv4({ source: "10.244.1.12", destination: "10.96.0.53" })
+    .udp({ sourcePort: 5, destinationPort: 53 })
+    .payload("question")
+    .build();
+  for (let i = 0; i < 3; i++) byBatch(dataplane, open, 0, 1 + i);
+  const counts = () => dataplane.counters().servicePorts["default/dns:dns/UDP/IPv4"]!;
+  expect(counts()).toMatchObject({ connections: 1, packets: 3, bytes: 3 * (open.length - 14) });
+  expect(counts()).toMatchObject({ packets: 3 });
+  dataplane.tick(100);
+  expect(dataplane.size().connections).toBe(0);
+  expect(counts()).toMatchObject({ connections: 1, packets: 3, bytes: 3 * (open.length - 14) });
+});
