@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -16,17 +15,17 @@ import {
   recordToText,
   recordTypes,
 } from "../src/message/index.ts";
+import { serveApi } from "./api-socket.ts";
 
 const program = fileURLToPath(new URL("../dist/main.js", import.meta.url));
 const built = existsSync(program);
 let child: ChildProcess | undefined;
-let server: Server | undefined;
+let close: (() => void) | undefined;
 let folder: string | undefined;
 
 afterEach(() => {
   child?.kill("SIGKILL");
-  server?.closeAllConnections();
-  server?.close();
+  close?.();
   if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
 });
 
@@ -41,19 +40,7 @@ it.skipIf(!built)(
     } as never);
     folder = mkdtempSync(join(tmpdir(), "portolan-dns-"));
     const path = join(folder, "api.sock");
-    server = createServer(async (request, response) => {
-      const abort = new AbortController();
-      response.on("close", () => abort.abort());
-      const answer = await api.transport({ method: "GET", path: request.url!, headers: {}, signal: abort.signal });
-      response.writeHead(answer.status, { "content-type": "application/json" });
-      try {
-        if (answer.stream !== undefined) for await (const chunk of answer.stream) response.write(chunk);
-      } catch {
-        // The client has gone.
-      }
-      response.end(answer.body);
-    });
-    await new Promise<void>((resolve) => server!.listen(path, resolve));
+    close = await serveApi(api, path);
     child = spawn(process.execPath, [
       program,
       "--api-socket",
