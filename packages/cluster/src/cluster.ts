@@ -4,14 +4,7 @@ import { chmodSync, mkdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { PassThrough, type Readable, type Writable } from "node:stream";
-import {
-  type ApiServer,
-  createApiServer,
-  createGarbageCollector,
-  createNamespaceController,
-  createServiceCIDRController,
-  type PodStreams,
-} from "@portolan/apiserver";
+import { type ApiServer, createApiServer, type PodStreams } from "@portolan/apiserver";
 import {
   createApiClient,
   createEventRecorder,
@@ -19,7 +12,7 @@ import {
   type InformerFactory,
   type KubernetesApi,
 } from "@portolan/client";
-import { type KubernetesObject, type Node, type Pod, resources, type Service } from "@portolan/core";
+import { type KubernetesObject, type Pod, resources, type Service } from "@portolan/core";
 import {
   type ConnectionEntry,
   createDataplane,
@@ -29,11 +22,6 @@ import {
 } from "@portolan/dataplane";
 import { type DnsServer, startDnsServer } from "@portolan/dns";
 import { nameFromText, recordTypes } from "@portolan/dns/message";
-import {
-  createEndpointSliceController,
-  createEndpointSliceMirroringController,
-  createEndpointsController,
-} from "@portolan/endpoints";
 import { createServiceController } from "@portolan/lb";
 import { createAnnouncer, localProvider } from "@portolan/lb-local";
 import { formatAddress } from "@portolan/net";
@@ -44,6 +32,7 @@ import {
   type OpenPort,
   type ServiceProxy,
 } from "@portolan/proxy";
+import { createControllers } from "./controllers.ts";
 import { createFakeKubelet } from "./fake-kubelet/index.ts";
 import { createConnectDial, createRelayDial } from "./gateway/dial.ts";
 import { createDoors } from "./gateway/doors.ts";
@@ -61,15 +50,8 @@ import {
 import { applyObject } from "./manifests.ts";
 import { type ClusterMode, chooseMode } from "./mode.ts";
 import { createNetnsFabric, type NetnsFabric, type NetnsNode } from "./netns/index.ts";
+import { bareNode } from "./nodes.ts";
 import { startProcessKeeper } from "./process-keeper.ts";
-import { createScheduler } from "./scheduler/index.ts";
-import {
-  createDaemonSetController,
-  createDeploymentController,
-  createJobController,
-  createReplicaSetController,
-  createStatefulSetController,
-} from "./workloads/index.ts";
 
 /** Options of {@link startCluster}. */
 export interface ClusterOptions {
@@ -329,21 +311,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       onError: (error: unknown) => onError(error, component),
     });
 
-    run("endpoints", createEndpointsController(api, shared("endpoint-controller")));
-    run("endpoint slices", createEndpointSliceController(api, shared("endpoint-slice-controller")));
-    run("mirrored slices", createEndpointSliceMirroringController(api, shared("endpoint-slice-mirroring-controller")));
-    run("deployments", createDeploymentController(shared("deployment-controller")));
-    run("replica sets", createReplicaSetController(shared("replicaset-controller")));
-    run("stateful sets", createStatefulSetController(shared("statefulset-controller")));
-    run("daemon sets", createDaemonSetController(shared("daemonset-controller")));
-    run("jobs", createJobController(shared("job-controller")));
-    run("garbage collector", createGarbageCollector(shared("garbage-collector")));
-    run(
-      "service CIDRs",
-      createServiceCIDRController({ api, informers, onError: (error) => onError(error, "service CIDRs") }),
-    );
-    run("namespaces", createNamespaceController(shared("namespace-controller")));
-    run("scheduler", createScheduler(shared("default-scheduler")));
+    for (const [name, part] of createControllers(shared)) run(name, part);
     const provider = localProvider({ pools: [{ name: "default", addresses: ["172.18.255.1-172.18.255.250"] }] });
     run("load balancers", createServiceController({ ...shared("service-controller"), providers: [provider] }));
 
@@ -712,23 +680,6 @@ function freePort(): Promise<number> {
       server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
     });
   });
-}
-
-/** A node that nothing runs on, for mode `none`. */
-function bareNode(name: string, address: string, podCIDR: string, zone: string): Node {
-  return {
-    apiVersion: "v1",
-    kind: "Node",
-    metadata: { name, labels: { "kubernetes.io/hostname": name, "topology.kubernetes.io/zone": zone } },
-    spec: { podCIDR, podCIDRs: [podCIDR] },
-    status: {
-      addresses: [
-        { type: "InternalIP", address },
-        { type: "Hostname", address: name },
-      ],
-      conditions: [{ type: "Ready", status: "True", reason: "KubeletReady", message: "mode none" }],
-    },
-  };
 }
 
 const searchDomains = (namespace: string): string[] => [`${namespace}.svc.${domain}`, `svc.${domain}`, domain];

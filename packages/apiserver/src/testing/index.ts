@@ -11,7 +11,7 @@
  *
  * @packageDocumentation
  */
-import { createApiClient, type KubernetesApi } from "@portolan/client";
+import { type Clock, createApiClient, type KubernetesApi } from "@portolan/client";
 import { createFakeClock, type FakeClock } from "@portolan/client/testing";
 import { type ApiServer, type ApiServerOptions, createApiServer } from "../api-server.ts";
 import { restoreState, takeState } from "../store/state.ts";
@@ -19,7 +19,9 @@ import type { StoreState } from "../store/store.ts";
 import { createRandom } from "./random.ts";
 
 /** Options of {@link startApiServer}: those of the server, but for what makes a test repeatable. */
-export interface TestApiServerOptions extends Omit<ApiServerOptions, "clock" | "random"> {
+export interface TestApiServerOptions<C extends Clock = FakeClock> extends Omit<ApiServerOptions, "clock" | "random"> {
+  /** Time and timers; one that a test turns by hand unless given. */
+  readonly clock?: C;
   /**
    * Chooses addresses, ports and generated names.
    *
@@ -27,7 +29,7 @@ export interface TestApiServerOptions extends Omit<ApiServerOptions, "clock" | "
    */
   readonly seed?: number;
   /**
-   * What the clock shows at first, in milliseconds since the epoch.
+   * What the clock shows at first unless one is given, in milliseconds since the epoch.
    *
    * @default 2026-01-01T00:00:00Z
    */
@@ -38,11 +40,11 @@ export interface TestApiServerOptions extends Omit<ApiServerOptions, "clock" | "
 export type Snapshot = StoreState;
 
 /** An API server in a test's hands. */
-export interface TestApiServer extends ApiServer {
+export interface TestApiServer<C extends Clock = FakeClock> extends ApiServer {
   /** The administrator's client. */
   readonly api: KubernetesApi;
   /** The server's time, which stands still until it is turned: timestamps, timeouts of watches, delays of faults. */
-  readonly clock: FakeClock;
+  readonly clock: C;
   /** Remembers all objects. */
   snapshot(): Snapshot;
   /**
@@ -55,9 +57,11 @@ export interface TestApiServer extends ApiServer {
 }
 
 /** Starts a server. `listen` gives it a port, for clients that need one. */
-export async function startApiServer(options: TestApiServerOptions = {}): Promise<TestApiServer> {
+export async function startApiServer<C extends Clock = FakeClock>(
+  options: TestApiServerOptions<C> = {},
+): Promise<TestApiServer<C>> {
   const { seed = 1, now, ...rest } = options;
-  const clock = createFakeClock(now);
+  const clock = options.clock ?? (createFakeClock(now) as Clock as C);
   const server = await createApiServer({ ...rest, clock, random: createRandom(seed) });
   const restore = async (snapshot: Snapshot): Promise<void> => {
     restoreState(server.store, snapshot);
