@@ -80,6 +80,7 @@ export function assembleBlocks(configuration: readonly ServerBlockConfiguration[
       upstreams: addresses.map((address) => options.upstream(address, forward)),
       ...(cache === undefined ? {} : { cache }),
       randomId: options.randomId,
+      ...(block.staleVerify === undefined ? {} : { staleVerify: block.staleVerify }),
       ...(block.cancel === undefined ? {} : { totalTimeout: block.cancel }),
       ...(options.random === undefined ? {} : { random: options.random }),
       now: options.now,

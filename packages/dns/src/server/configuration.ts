@@ -59,6 +59,8 @@ export interface ServerBlockConfiguration {
   readonly forward: readonly ForwardConfiguration[];
   /** Without `now`. `staleTtl` and the like in seconds. */
   readonly cache?: Omit<AnswerCacheOptions, "now">;
+  /** Milliseconds for which a new answer is waited for before a stale one is given; absent: not at all. */
+  readonly staleVerify?: number;
   readonly errors: boolean;
   readonly log: boolean;
   readonly loop: boolean;
@@ -406,6 +408,11 @@ export function readServerConfiguration(text: string, options: CorefileOptions =
           if (values[2] !== undefined) cache.prefetchShare = Number(values[2].replace("%", "")) / 100;
         } else if (name === "serve_stale") {
           cache.staleTtl = values[0] === undefined ? 3600 : duration(property, values[0]) / 1000;
+          if (values[1] !== undefined && values[1] !== "immediate" && values[1] !== "verify")
+            throw wrong(property, `"${values[1]}" is no way to refresh; immediate and verify are`);
+          // Without a time of its own, an upstream is waited for as long as for any question.
+          if (values[1] === "verify")
+            block.staleVerify = values[2] === undefined ? 5000 : duration(property, values[2]);
         } else if (name === "servfail") cache.failureTtl = duration(property, values[0] ?? "") / 1000;
         else throw unknown(directive, property);
       }

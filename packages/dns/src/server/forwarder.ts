@@ -59,6 +59,11 @@ export interface ForwarderOptions {
   readonly failover?: readonly number[];
   /** Keeps what came. */
   readonly cache?: AnswerCache;
+  /**
+   * How long a new answer is waited for before one that has ended is given, if the cache has such. Default 0: it is given at once, and a
+   * new one is fetched in the background.
+   */
+  readonly staleVerify?: number;
   /** 16 unpredictable bits per query: a guessed ID lets anybody answer for the upstream (RFC 5452). */
   readonly randomId: () => number;
   /** [0, 1), for the policy. Default `Math.random`. */
@@ -128,6 +133,7 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
     failFast = false,
     failover = [],
     cache,
+    staleVerify = 0,
     randomId,
     random = Math.random,
     now,
@@ -299,6 +305,17 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
     throw new ResolveError("timeout", `no upstream answered within ${totalTimeout} ms`, lastError);
   }
 
+  /** The same, or a rejection when it takes longer; what is under way goes on. */
+  function within(message: Promise<Message>, time: number): Promise<Message> {
+    message.catch(() => undefined);
+    const late = new ResolveError("timeout", `no new answer within ${time} ms`);
+    if (time === 0) return Promise.reject(late);
+    return new Promise((resolve, reject) => {
+      schedule(() => reject(late), time);
+      message.then(resolve, reject);
+    });
+  }
+
   function fetch(key: string, question: Question, how: ResolveOptions): Promise<Message> {
     const known = underWay.get(key);
     if (known !== undefined) {
@@ -341,8 +358,9 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
         return { ...cached.message, checkingDisabled: how.checkingDisabled };
       }
       if (cache !== undefined) observe({ kind: "cache-miss" });
+      const fetched = fetch(key, question, how);
       try {
-        const message = await fetch(key, question, how);
+        const message = await (cached === undefined ? fetched : within(fetched, staleVerify));
         if (message.rcode === responseCodes.SERVFAIL && cached !== undefined) {
           observe({ kind: "served-stale" });
           return cached.message;
