@@ -51,6 +51,10 @@ const sorted = (values: readonly string[]): string => [...values].sort().join("\
 function canonical(member: string, value: unknown): unknown {
   if (value === undefined || value === null || value === "") return null;
   switch (member) {
+    case "sessionAffinity":
+      return value === "NONE" ? null : value;
+    case "networkTier":
+      return value === "PREMIUM" ? null : value;
     case "sourceRanges":
     case "destinationRanges":
       return (value as string[]).length === 0 ? null : sorted((value as string[]).map(canonicalRange));

@@ -34,17 +34,26 @@ function keyOf(members: Record<string, unknown>): ServiceKey | undefined {
   };
 }
 
-/** The mark in a description, or undefined if the object is not of a cluster of ours. */
-export function readMark(description: unknown): Mark | undefined {
+/** Namespace and name of the Service that a controller of Google's made an object for; it says neither cluster nor UID. */
+export function readGkeMark(description: unknown): Pick<ServiceKey, "namespace" | "name"> | undefined {
+  const members = parse(description);
+  return members === undefined || clusterMember in members ? undefined : keyOf(members);
+}
+
+function parse(description: unknown): Record<string, unknown> | undefined {
   if (typeof description !== "string" || !description.startsWith("{")) return undefined;
-  let members: Record<string, unknown>;
   try {
-    members = JSON.parse(description) as Record<string, unknown>;
+    return JSON.parse(description) as Record<string, unknown>;
   } catch {
     return undefined;
   }
-  const cluster = members[clusterMember];
-  if (typeof cluster !== "string") return undefined;
+}
+
+/** The mark in a description, or undefined if the object is not of a cluster of ours. */
+export function readMark(description: unknown): Mark | undefined {
+  const members = parse(description);
+  const cluster = members?.[clusterMember];
+  if (members === undefined || typeof cluster !== "string") return undefined;
   const key = keyOf(members);
   return { cluster, ...(key === undefined ? {} : { key }) };
 }

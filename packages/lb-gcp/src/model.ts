@@ -229,7 +229,7 @@ function targetPoolModel(input: ModelInput): GcpModel {
   // Without the annotation the tier of what is there stays: nobody asked for another address.
   const asked = networkTier(service).fromAnnotation;
   const wanted = asked ? tier : ((now?.networkTier as NetworkTier | undefined) ?? tier);
-  const stays = now !== undefined && (now.networkTier ?? wanted) === wanted;
+  const stays = now !== undefined && (now.networkTier ?? "PREMIUM") === wanted;
   const requested = service.spec?.loadBalancerIP ?? "";
   const userOwned = isUserOwned(requested, now?.address, wanted, input.reserved ?? []);
   const ports = service.spec?.ports ?? [];
@@ -360,7 +360,7 @@ function passthroughModel(input: ModelInput, scheme: Scheme): GcpModel {
     const six = family === "IPv6";
     const inSubnet = scheme === "INTERNAL" || (six && !collection) ? subnetwork : "";
     const now = input.existing?.[family];
-    const keeps = now !== undefined && (scheme === "INTERNAL" || (now.networkTier ?? tier) === tier);
+    const keeps = now !== undefined && (scheme === "INTERNAL" || (now.networkTier ?? "PREMIUM") === tier);
     const { ip, addressName } = addressToUse({
       service,
       family,

@@ -2,7 +2,7 @@ import { defaultLoadBalancerName, type ServiceKey } from "@portolan/lb";
 import type { GcpConfiguration } from "./configuration.ts";
 import { classified } from "./errors.ts";
 import { resourcePath } from "./forwarding-rule.ts";
-import { type Mark, readMark } from "./mark.ts";
+import { describe, type Mark, readGkeMark, readMark } from "./mark.ts";
 import { clusterHash, inTreeNames, passthroughNames } from "./names.ts";
 import type { GcpObserved, ObservedResource } from "./plan.ts";
 import type { GcpPort } from "./port.ts";
@@ -60,12 +60,24 @@ export async function listResources(
   return (await Promise.all(lists)).flat();
 }
 
-/** Names that objects of a Service can have: others with them are in the way. */
-function namesOf(key: ServiceKey, configuration: GcpConfiguration): Set<string> {
-  const names = passthroughNames({ ...key, kubeSystemUID: configuration.kubeSystemUID });
+/** Names that objects of a Service can have, its own and those that it shares: others with them are in the way. */
+function namesOf(
+  key: ServiceKey,
+  configuration: GcpConfiguration,
+  cut: "readable" | "hash",
+): { readonly own: ReadonlySet<string>; readonly shared: ReadonlySet<string> } {
+  const names = passthroughNames({ ...key, kubeSystemUID: configuration.kubeSystemUID }, cut);
   const loadBalancer = defaultLoadBalancerName(key.uid);
   const { clusterId } = configuration;
-  return new Set([
+  const checksOf = (shared: boolean): string[] => [
+    names.healthCheck(shared),
+    names.healthCheckFirewall(shared),
+    names.healthCheckFirewallIPv6(shared),
+    inTreeNames.healthCheck(loadBalancer, clusterId, shared),
+    inTreeNames.externalHealthCheckFirewall(loadBalancer, clusterId, shared),
+    inTreeNames.internalHealthCheckFirewall(loadBalancer, clusterId, shared),
+  ];
+  const own = new Set([
     loadBalancer,
     `${loadBalancer}-ipv6`,
     names.backend,
@@ -77,18 +89,11 @@ function namesOf(key: ServiceKey, configuration: GcpConfiguration): Set<string> 
       names.internalRuleIPv6(protocol),
       names.externalRuleIPv6(protocol, 0),
     ]),
-    ...[true, false].flatMap((shared) => [
-      names.healthCheck(shared),
-      names.healthCheckFirewall(shared),
-      names.healthCheckFirewallIPv6(shared),
-      inTreeNames.healthCheck(loadBalancer, clusterId, shared),
-      inTreeNames.externalHealthCheckFirewall(loadBalancer, clusterId, shared),
-      inTreeNames.internalHealthCheckFirewall(loadBalancer, clusterId, shared),
-    ]),
+    ...checksOf(false),
     inTreeNames.firewall(loadBalancer),
     inTreeNames.firewallDeny(loadBalancer),
-    inTreeNames.instanceGroup(clusterId),
   ]);
+  return { own, shared: new Set([...checksOf(true), inTreeNames.instanceGroup(clusterId)]) };
 }
 
 /** Paths that an object names in the members by which objects refer to each other. */
@@ -98,24 +103,36 @@ function referencesOf(body: Body): string[] {
   return [...checks, ...groups].map(resourcePath);
 }
 
-/** What of everything concerns one Service: its own, what it shares, what bears a name of its own. */
+/**
+ * What of everything concerns one Service: its own, what it shares, what bears a name of its own. With `takeOver` objects that a
+ * controller of Google's made for it count as its own, if their names fit too.
+ */
 export async function observationOf(
   port: GcpPort,
   configuration: GcpConfiguration,
   key: ServiceKey,
-  all: readonly MarkedResource[],
+  everything: readonly MarkedResource[],
+  takeOver: boolean,
 ): Promise<GcpObserved> {
   const cluster = clusterHash(configuration.kubeSystemUID);
-  const names = namesOf(key, configuration);
-  const ours = all.filter(({ mark, name }) => {
-    if (names.has(name)) return true;
-    return mark?.cluster === cluster && (mark.key === undefined || mark.key.uid === key.uid);
+  const names = namesOf(key, configuration, takeOver ? "hash" : "readable");
+
+  function taken(entry: MarkedResource): MarkedResource {
+    if (!takeOver || entry.mark !== undefined) return entry;
+    const made = readGkeMark(entry.body["description"]);
+    const own = names.own.has(entry.name) && made?.namespace === key.namespace && made.name === key.name;
+    if (!own && !names.shared.has(entry.name)) return entry;
+    const mark = own ? { cluster, key } : { cluster };
+    return { ...entry, mark, body: { ...entry.body, description: describe(mark) } };
+  }
+
+  const all = everything.map(taken);
+  const isOwn = ({ mark }: MarkedResource): boolean => mark?.cluster === cluster && mark.key?.uid === key.uid;
+  const ours = all.filter((entry) => {
+    if (names.own.has(entry.name) || names.shared.has(entry.name) || isOwn(entry)) return true;
+    return entry.mark?.cluster === cluster && entry.mark.key === undefined;
   });
-  const inUse = new Set(
-    all
-      .filter(({ mark }) => !(mark?.cluster === cluster && mark.key?.uid === key.uid))
-      .flatMap(({ body }) => referencesOf(body)),
-  );
+  const inUse = new Set(all.filter((entry) => !isOwn(entry)).flatMap(({ body }) => referencesOf(body)));
   const withMembers = ours.map(async ({ mark, ...entry }): Promise<ObservedResource> => {
     const grouped =
       entry.kind === "networkEndpointGroup" || entry.kind === "instanceGroup" || entry.kind === "targetPool";

@@ -3,6 +3,7 @@ import {
   type Change,
   type Diagnostic,
   type Disruption,
+  defaultLoadBalancerName,
   type NodeReference,
   type Plan,
   ProviderError,
@@ -18,6 +19,7 @@ import { plainAddress } from "./forwarding-rule.ts";
 import { type Mark, readMark } from "./mark.ts";
 import { type ForwardingRule, type GcpModel, modelOf, type Variant, variantOf } from "./model.ts";
 import { clusterHash } from "./names.ts";
+import { ownsInstanceGroups, ownsTargetPool } from "./ownership.ts";
 import { type Body, holdOf, type Resource, type ResourceKind, resourcesOf } from "./resources.ts";
 
 /** An object that is there. */
@@ -143,6 +145,26 @@ export function sharedLeftovers(
       ? !wanted.has(entry.path) && !used.some((other) => entry.name.startsWith(`${other.name}-`))
       : unused(entry),
   );
+}
+
+/**
+ * How the load balancer of a Service is built that may have been made by a controller of Google's: as it is, if the Service leaves
+ * that open. Adding or removing annotations does not move it from one kind to another.
+ */
+export function establishedVariant(service: Service, observed: GcpObserved): Variant {
+  const asked = variantOf(service);
+  if (service.spec?.loadBalancerClass !== undefined) return asked;
+  const name = defaultLoadBalancerName(observed.key.uid);
+  const rule = observed.resources.find((entry) => entry.kind === "forwardingRule" && entry.name === name);
+  const text = (member: string): string => String(rule?.body[member] ?? "");
+  const internal = text("loadBalancingScheme") === "INTERNAL";
+  if (asked === "internal") {
+    return ownsInstanceGroups(service, { subsetting: true }, internal ? {} : undefined) ? "instance-group" : "internal";
+  }
+  const existing = { backendService: text("backendService"), target: text("target") };
+  return ownsTargetPool(service, { backendServiceDefault: true }, internal ? undefined : existing)
+    ? "target-pool"
+    : "external";
 }
 
 /** What {@link planOf} is made from. */

@@ -15,7 +15,7 @@ import { type GcpModel, modelOf, type Variant, variantOf } from "./model.ts";
 import { clusterHash, passthroughNames } from "./names.ts";
 import { listResources, observationOf } from "./observation.ts";
 import { heldByGke, wantsInternal } from "./ownership.ts";
-import { type GcpDesired, type GcpObserved, planOf } from "./plan.ts";
+import { establishedVariant, type GcpDesired, type GcpObserved, planOf } from "./plan.ts";
 import type { GcpPort } from "./port.ts";
 import { remove } from "./removal.ts";
 
@@ -31,7 +31,8 @@ export interface GcpProviderOptions {
   readonly default?: boolean;
   /**
    * Also serve the classes of the in-tree controller, with target pools and instance groups as it makes them, and Services that a
-   * controller of Google's holds by a finalizer. Default false: those are left alone.
+   * controller of Google's holds by a finalizer: what that controller made for them is taken as it is. It must not run any more.
+   * Default false: those Services are left alone.
    */
   readonly takeOver?: boolean;
 }
@@ -113,6 +114,8 @@ export function gcpProvider(options: GcpProviderOptions): LoadBalancerProvider<G
     features,
   };
   const cluster = clusterHash(configuration.kubeSystemUID);
+  // What is taken over has to keep the names that it has.
+  const cut = takeOver ? "hash" : "readable";
   const { external, internal, targetPool, instanceGroup } = loadBalancerClasses;
   const classes = [external, internal, ...(takeOver ? [targetPool, instanceGroup] : [])];
 
@@ -137,7 +140,7 @@ export function gcpProvider(options: GcpProviderOptions): LoadBalancerProvider<G
       return (options.default ?? true) ? "mine" : "not-mine";
     },
     nameFor(key) {
-      const names = passthroughNames({ ...key, kubeSystemUID: configuration.kubeSystemUID });
+      const names = passthroughNames({ ...key, kubeSystemUID: configuration.kubeSystemUID }, cut);
       const loadBalancer = defaultLoadBalancerName(key.uid);
       return {
         forwardingRule: loadBalancer,
@@ -160,10 +163,12 @@ export function gcpProvider(options: GcpProviderOptions): LoadBalancerProvider<G
       return out;
     },
     async observe(_context, key) {
-      return await observationOf(port, configuration, key, await listResources(port, configuration, takeOver));
+      const all = await listResources(port, configuration, takeOver);
+      return await observationOf(port, configuration, key, all, takeOver);
     },
     plan({ service, nodes, observed }) {
-      return planOf({ service, nodes, observed, configuration, variant: variantOf(service) });
+      const variant = takeOver ? establishedVariant(service, observed) : variantOf(service);
+      return planOf({ service, nodes, observed, configuration, variant, cut });
     },
     async apply(context, plan) {
       // What load balancers share must not be removed between the look at it and its use.
@@ -175,7 +180,7 @@ export function gcpProvider(options: GcpProviderOptions): LoadBalancerProvider<G
     },
     async destroy(context, key) {
       const all = await listResources(port, configuration, true);
-      await remove(context, port, configuration, await observationOf(port, configuration, key, all));
+      await remove(context, port, configuration, await observationOf(port, configuration, key, all, takeOver));
     },
     async *listOwned() {
       for (const { kind, path, mark } of await listResources(port, configuration, true)) {

@@ -76,5 +76,6 @@ export {
   type RulePorts,
   ruleProtocol,
 } from "./ports.ts";
+export { type Removal, removalOf } from "./removal-order.ts";
 export { type Body, collectionPath, type Place, type Resource, type ResourceKind } from "./resources.ts";
 export { sourceRangesOfFamily } from "./source-ranges.ts";

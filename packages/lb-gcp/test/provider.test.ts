@@ -541,3 +541,76 @@ test.skipIf(isBeside)("without the official library the error says how to get it
     message: expect.stringContaining("npm install @google-cloud/compute"),
   });
 });
+
+describe("taking over what Google's controller made", () => {
+  const held = sampleService("web", (service) => {
+    service.metadata.finalizers = ["gke.networking.io/l4-netlb-v1"];
+  });
+  const name = `a${held.metadata.uid!.replaceAll("-", "")}`.slice(0, 32);
+  const made = JSON.stringify({ "kubernetes.io/service-name": "default/web" });
+
+  function plant(cloud: MemoryCloud): void {
+    const check = `${project}/global/httpHealthChecks/k8s-c1-node`;
+    const times = { checkIntervalSec: 8, timeoutSec: 1, healthyThreshold: 1, unhealthyThreshold: 3 };
+    cloud.put(check, { port: 10256, requestPath: "/healthz", ...times });
+    cloud.put(`${region}/targetPools/${name}`, { description: made, sessionAffinity: "NONE", healthChecks: [check] });
+    cloud.put(`${region}/forwardingRules/${name}`, {
+      description: made,
+      IPAddress: "34.5.6.7",
+      IPProtocol: "TCP",
+      portRange: "80-80",
+      loadBalancingScheme: "EXTERNAL",
+      networkTier: "PREMIUM",
+      target: `${region}/targetPools/${name}`,
+    });
+    cloud.put(`${project}/global/firewalls/k8s-fw-${name}`, {
+      description: JSON.stringify({
+        "kubernetes.io/service-name": "default/web",
+        "kubernetes.io/service-ip": "34.5.6.7",
+      }),
+      network: `${project}/global/networks/default`,
+      direction: "INGRESS",
+      sourceRanges: ["0.0.0.0/0"],
+      destinationRanges: ["34.5.6.7"],
+      targetTags: ["nodes"],
+      allowed: [{ IPProtocol: "tcp", ports: ["80"] }],
+      priority: 1000,
+    });
+  }
+
+  test("with consent: the rule and its address stay, what is missing is added, and all goes in the end", async () => {
+    const bench = await Bench.create({ takeOver: true, configuration: { clusterId: "c1" } });
+    plant(bench.cloud);
+    const { changes, desired } = await bench.plan(held);
+    expect((desired as { model: { variant: string } }).model.variant).toBe("target-pool");
+    expect(changes.map(({ action, resource }) => `${action} ${resource.kind}`)).toEqual([
+      "create firewall",
+      "update targetPool",
+    ]);
+    expect(await bench.ensure(held)).toEqual(["34.5.6.7"]);
+    expect((await bench.plan(held)).changes).toEqual([]);
+    await bench.destroy(held);
+    expect(bench.paths()).toEqual([]);
+  });
+
+  test("without it they are somebody else's", async () => {
+    const bench = await Bench.create({ configuration: { clusterId: "c1" } });
+    plant(bench.cloud);
+    const before = JSON.stringify([...bench.cloud.objects()]);
+    await expect(bench.plan(held)).rejects.toMatchObject({ code: "Conflict" });
+    await bench.destroy(held);
+    expect(JSON.stringify([...bench.cloud.objects()])).toBe(before);
+  });
+
+  test("those of another Service of the same name, with another uid, stay", async () => {
+    const bench = await Bench.create({ takeOver: true, configuration: { clusterId: "c1" } });
+    plant(bench.cloud);
+    const before = bench.paths();
+    const other = sampleService("web", (service) => {
+      service.metadata.uid = "99999999-0000-0000-0000-000000000000";
+    });
+    await bench.ensure(other);
+    await bench.destroy(other);
+    expect(bench.paths()).toEqual(before);
+  });
+});

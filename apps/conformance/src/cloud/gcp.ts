@@ -34,6 +34,7 @@ import {
   portRange,
   portRanges,
   type ResourceKind,
+  removalOf,
   removesInstanceGroups,
   ruleProtocol,
   rulesEqual,
@@ -100,49 +101,58 @@ function planOfVector(vector: CloudVector): Plan<GcpDesired> {
   const { namespace = "", name = "", uid = "" } = service.metadata;
   const key = { namespace, name, uid };
   const configuration = configurationOf(input.config);
+  const { forwardingRule: rule, addresses, ...others } = input.observed ?? {};
+  const planWith = (resources: readonly ObservedResource[]): Plan<GcpDesired> =>
+    planOf({
+      service,
+      nodes: (input.nodes ?? []).map((node: Node) => nodeReference(node)),
+      observed: { key, resources, reserved: addresses ?? input.reservedAddresses ?? [], inUse: [] },
+      configuration,
+      variant: variantOfMode(vector),
+      cut: "hash",
+    });
+  if (input.observed === undefined) return planWith([]);
+
   const description = describeOwner({ cluster: clusterHash(configuration.kubeSystemUID), key });
-  const resources = new Map<string, ObservedResource>();
-  const see = (kind: ResourceKind, body: Input): string => {
+  const seen = new Map<string, ObservedResource>();
+  const project = `projects/${configuration.project}`;
+  const link = (collection: string, name: string | undefined): string | undefined =>
+    name === undefined || name.includes("projects/") ? name : `${project}/${collection}/${name}`;
+  const see = (kind: ResourceKind, { healthChecks, ...body }: Input): string => {
     const place = kind === "firewall" || kind === "httpHealthCheck" ? "global" : "region";
     const path = `${collectionPath(configuration, kind, place)}/${body.name}`;
-    if (!resources.has(path)) resources.set(path, { kind, name: body.name, path, body: { ...body, description } });
+    const collection = kind === "targetPool" ? "global/httpHealthChecks" : "global/healthChecks";
+    const checks = healthChecks?.map((check: string) => link(collection, check));
+    if (!seen.has(path)) {
+      const whole = { ...body, ...(checks === undefined ? {} : { healthChecks: checks }), description };
+      seen.set(path, { kind, name: body.name, path, body: whole });
+    }
     return path;
   };
-  const { forwardingRule: rule, addresses, ...others } = input.observed ?? {};
-  for (const [kind, bodies] of Object.entries(others)) {
-    if (!(kind in { backendService: 1, targetPool: 1, firewall: 1, address: 1 })) continue;
-    for (const body of [bodies].flat() as Input[]) {
-      if (body?.name !== undefined) see(kind as ResourceKind, body);
-    }
+  for (const kind of ["backendService", "targetPool", "firewall"] as const) {
+    for (const body of [others[kind] ?? []].flat() as Input[]) if (body.name !== undefined) see(kind, body);
   }
   if (rule) {
-    const link = (kind: ResourceKind, target: string | undefined, body: object): string | undefined =>
-      target === undefined ? undefined : see(kind, { ...body, name: target.slice(target.lastIndexOf("/") + 1) });
+    const named = (kind: ResourceKind, target: string | undefined, body: object): string | undefined =>
+      target ? see(kind, { ...body, name: target.slice(target.lastIndexOf("/") + 1) }) : undefined;
     const { loadBalancingScheme = "EXTERNAL", IPProtocol: protocol, network = "default", subnetwork } = rule;
-    const internal = loadBalancingScheme === "INTERNAL";
-    const shared = `projects/${configuration.project}`;
     see("forwardingRule", {
       ...rule,
       loadBalancingScheme,
-      backendService: link("backendService", rule.backendService, { protocol, loadBalancingScheme }),
-      target: link("targetPool", rule.target, {}),
-      ...(internal ? { network: `${shared}/global/networks/${network}` } : {}),
-      ...(subnetwork ? { subnetwork: `${shared}/regions/${configuration.region}/subnetworks/${subnetwork}` } : {}),
+      backendService: named("backendService", rule.backendService, { protocol, loadBalancingScheme }),
+      target: named("targetPool", rule.target, {}),
+      ...(loadBalancingScheme === "INTERNAL" ? { network: link("global/networks", network) } : {}),
+      ...(subnetwork ? { subnetwork: link(`regions/${configuration.region}/subnetworks`, subnetwork) } : {}),
     });
   }
-  return planOf({
-    service,
-    nodes: (input.nodes ?? []).map((node: Node) => nodeReference(node)),
-    observed: {
-      key,
-      resources: [...resources.values()],
-      reserved: addresses ?? input.reservedAddresses ?? [],
-      inUse: [],
-    },
-    configuration,
-    variant: variantOfMode(vector),
-    cut: "hash",
-  });
+  // What a vector does not say of what a rule points to is as it is wanted.
+  const first = planWith([...seen.values()]);
+  const wanted = new Map(first.desired.resources.map((entry) => [entry.path, entry.body]));
+  return planWith(
+    [...seen.values()].map((entry) =>
+      entry.kind === "forwardingRule" ? entry : { ...entry, body: { ...wanted.get(entry.path), ...entry.body } },
+    ),
+  );
 }
 
 const kinds = [
@@ -157,8 +167,10 @@ const kinds = [
   "forwardingRule",
 ];
 
+type Step = Pick<Change, "action" | "resource">;
+
 /** Whether a change is what a step of a vector's order names: a kind, with a verb or without. */
-function isStep({ action, resource }: Change, step: string): boolean {
+function isStep({ action, resource }: Step, step: string): boolean {
   const text = step.toLowerCase();
   const deletes = /delete|remove|release/.test(text);
   const updates = /update|patch/.test(text);
@@ -168,9 +180,10 @@ function isStep({ action, resource }: Change, step: string): boolean {
   );
 }
 
-/** The pairs of steps of an expected order that a plan keeps. */
-function orderOf(changes: readonly Change[], expected: Input): object {
-  const at = (step: string): number[] => changes.flatMap((change, index) => (isStep(change, step) ? [index] : []));
+/** The pairs of steps of an expected order that a plan keeps. In a removal every step is a deletion. */
+function orderOf(changes: readonly Step[], expected: Input, removal = false): object {
+  const at = (step: string): number[] =>
+    changes.flatMap((change, index) => (isStep(change, removal ? `delete ${step}` : step) ? [index] : []));
   const kept = (expected?.before ?? []).filter(([first, second]: [string, string]) => {
     const [earlier, later] = [at(first), at(second)];
     return earlier.length > 0 && later.length > 0 && Math.max(...earlier) < Math.min(...later);
@@ -239,6 +252,24 @@ const discrete = (input: Input): boolean => configurationOf(input.config).featur
 /** Answers of the rules for Google Cloud. */
 export const answers: Answers = {
   backendServiceProtocol: ({ input }) => ({ protocol: backendProtocol(input.ports) }),
+  delete(vector) {
+    // Everything that the Service would have is there, and what is shared nobody else uses.
+    const { key, desired } = planOfVector(vector);
+    const resources = desired.resources.map(({ kind, name, path, body }) => ({ kind, name, path, body }));
+    const configuration = configurationOf(vector.input.config);
+    const { own, shared } = removalOf({ key, resources, reserved: [], inUse: [] }, configuration);
+    const removed = [...own, ...shared];
+    return {
+      ok: true,
+      deletes: removed.map(({ kind, name }) => `${kind} ${name}`),
+      remaining: resources.filter(({ path }) => !removed.some((entry) => entry.path === path)).map(({ name }) => name),
+      order: orderOf(
+        removed.map(({ kind, name }) => ({ action: "delete", resource: { kind, name } })),
+        vector.expect["order"],
+        true,
+      ),
+    };
+  },
   dualStackTier({ input }) {
     checkTierOfFamilies(serviceOf(input));
     return { ok: true };
