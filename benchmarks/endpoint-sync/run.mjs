@@ -81,32 +81,39 @@ function counting(transport) {
   return { counts, transport: counted };
 }
 
+function endpointOf(pod) {
+  const ready = pod.status.conditions.some((one) => one.type === "Ready" && one.status === "True");
+  return {
+    addresses: [pod.status.podIP],
+    conditions: { ready, serving: ready, terminating: false },
+    nodeName: pod.spec.nodeName,
+    targetRef: { kind: "Pod", namespace: "default", name: pod.metadata.name, uid: pod.metadata.uid },
+  };
+}
+
+function sliceOf(app, number, endpoints, metadata) {
+  const labels = { "kubernetes.io/service-name": app };
+  return {
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: { namespace: "default", labels, ...metadata, name: `${app}-${number}` },
+    addressType: "IPv4",
+    ports: [{ name: "http", port: 8080, protocol: "TCP" }],
+    endpoints,
+  };
+}
+
 /** Recomputes all slices of the Service at each change of a pod, and writes all of them. */
 function runRecomputing(api, app, signal) {
   const pods = new Map();
   const known = new Map();
   const recompute = async () => {
     const chosen = [...pods.values()].filter((pod) => pod.metadata.labels?.app === app);
-    const endpoints = chosen.map((pod) => {
-      const ready = pod.status.conditions.some((one) => one.type === "Ready" && one.status === "True");
-      return {
-        addresses: [pod.status.podIP],
-        conditions: { ready, serving: ready, terminating: false },
-        nodeName: pod.spec.nodeName,
-        targetRef: { kind: "Pod", namespace: "default", name: pod.metadata.name, uid: pod.metadata.uid },
-      };
-    });
+    const endpoints = chosen.map(endpointOf);
     for (let at = 0; at < endpoints.length; at += 100) {
       const name = `${app}-${at / 100}`;
       const old = known.get(name);
-      const slice = {
-        apiVersion: "discovery.k8s.io/v1",
-        kind: "EndpointSlice",
-        metadata: { namespace: "default", labels: { "kubernetes.io/service-name": app }, ...old?.metadata, name },
-        addressType: "IPv4",
-        ports: [{ name: "http", port: 8080, protocol: "TCP" }],
-        endpoints: endpoints.slice(at, at + 100),
-      };
+      const slice = sliceOf(app, at / 100, endpoints.slice(at, at + 100), old?.metadata);
       const written = await (old === undefined
         ? api.create(resources.endpointSlices, slice)
         : api.update(resources.endpointSlices, slice));
@@ -217,25 +224,49 @@ report(
   ].join("; "),
 );
 
-await world(async ({ server, api, start }) => {
-  for (let s = 0; s < serviceCount; s++) {
-    await api.create(resources.services, serviceOf(`web-${s}`));
-    putPods(
-      server.store,
-      Array.from({ length: podsPerService }, (_, i) => podOf(`web-${s}`, i, s * podsPerService + i)),
+/** A server with many Services and their pods, and the time until all their slices are there. */
+async function coldSync(label, start) {
+  let elapsed = 0;
+  await world(async ({ server, api, start: run }) => {
+    for (let s = 0; s < serviceCount; s++) {
+      await api.create(resources.services, serviceOf(`web-${s}`));
+      putPods(
+        server.store,
+        Array.from({ length: podsPerService }, (_, i) => podOf(`web-${s}`, i, s * podsPerService + i)),
+      );
+    }
+    const before = liveOctets();
+    const { counts, transport } = counting(server.transport);
+    const started = performance.now();
+    run((signal) => start(transport, signal));
+    const collection = "endpointslices.discovery.k8s.io";
+    await until(label, () => server.store.count(collection, "default") >= serviceCount);
+    await until(label, () => endpointsIn(slicesOf(server.store)) === serviceCount * podsPerService);
+    elapsed = performance.now() - started;
+    report(
+      `${label}: cold sync, ${serviceCount} Services × ${podsPerService} pods`,
+      `${elapsed.toFixed(0)} ms, ${counts.writes} writes`,
     );
+    report(`${label}: memory, slices and what it keeps`, mebibytes(liveOctets() - before));
+  });
+  return elapsed;
+}
+
+/** Lists everything once, and for each Service looks through all pods and writes its slices, one after the other. */
+async function recomputeOnce(transport) {
+  const api = createApiClient(transport);
+  const { items: services } = await api.list(resources.services);
+  const { items: pods } = await api.list(resources.pods);
+  for (const service of services) {
+    const app = service.spec.selector?.app;
+    if (app === undefined) continue;
+    const endpoints = pods.filter((pod) => pod.metadata.labels?.app === app).map(endpointOf);
+    for (let at = 0; at < endpoints.length; at += 100) {
+      await api.create(resources.endpointSlices, sliceOf(app, at / 100, endpoints.slice(at, at + 100)));
+    }
   }
-  const before = liveOctets();
-  const { counts, transport } = counting(server.transport);
-  const started = performance.now();
-  start(controllerOn(transport));
-  const collection = "endpointslices.discovery.k8s.io";
-  await until("cold sync", () => server.store.count(collection, "default") >= serviceCount);
-  await until("cold sync", () => endpointsIn(slicesOf(server.store)) === serviceCount * podsPerService);
-  const elapsed = performance.now() - started;
-  report(
-    `cold sync, ${serviceCount} Services × ${podsPerService} pods`,
-    `${elapsed.toFixed(0)} ms, ${counts.writes} writes`,
-  );
-  report("memory: slices and the controller's caches", mebibytes(liveOctets() - before));
-});
+}
+
+const cold = await coldSync("controller", (transport, signal) => controllerOn(transport)(signal));
+const coldPeer = await coldSync("recompute everything", recomputeOnce);
+report("ratio to the peer: cold sync", ratio(cold, coldPeer));

@@ -11,6 +11,7 @@ import {
   systemClock,
 } from "@portolan/client";
 import { type AddressType, type EndpointSlice, type Node, type Pod, resources, type Service } from "@portolan/core";
+import { createEndpointCache } from "./endpoint-cache.ts";
 import {
   type EndpointController,
   type EndpointControllerOptions,
@@ -61,6 +62,7 @@ export function createEndpointSliceController(
   });
   const tracker = createSliceTracker();
   const triggerTimes = createTriggerTimeTracker();
+  const cache = createEndpointCache();
   const batchPeriod = options.batchPeriod ?? 0;
   // Services whose sync waits for the cache, and those with pods on nodes that are not known yet.
   const behind = new Set<string>();
@@ -169,6 +171,7 @@ export function createEndpointSliceController(
         triggerTime: triggerTimes.next(service, selected),
         zoneShares: currentShares(),
         topologyHintsEnabled: hinted.has(key),
+        cache,
         ...(options.maximumEndpointsPerSlice === undefined
           ? {}
           : { maximumEndpointsPerSlice: options.maximumEndpointsPerSlice }),

@@ -5,6 +5,7 @@
  *
  * @packageDocumentation
  */
+export { createEndpointCache, type DerivedEndpoint, type EndpointCache } from "./endpoint-cache.ts";
 export { type EndpointController, type EndpointControllerOptions, StaleCacheError } from "./endpoint-controller.ts";
 export { createEndpointSliceController, type EndpointSliceControllerOptions } from "./endpoint-slice-controller.ts";
 export {

@@ -1,14 +1,7 @@
 import type { AddressType, Endpoint, EndpointPort, EndpointSlice, Node, Pod, Service } from "@portolan/core";
+import { type EndpointCache, noEndpointCache } from "./endpoint-cache.ts";
 import { isPodEndpoint, sameStringMap } from "./pod-endpoints.ts";
-import {
-  addressTypesOf,
-  endpointOf,
-  endpointPortsOf,
-  isOwnedBy,
-  newSlice,
-  portSetKey,
-  sliceLabels,
-} from "./slice-endpoints.ts";
+import { addressTypesOf, isOwnedBy, newSlice, sliceLabels } from "./slice-endpoints.ts";
 import { type PackedSlices, packSlices } from "./slice-packing.ts";
 import { applyTopologyHints, type EndpointEvent, topologyModeEnabled, type ZoneShares } from "./topology-hints.ts";
 import { applyHints, distributionHints } from "./traffic-distribution.ts";
@@ -31,6 +24,8 @@ export interface EndpointSliceInput {
   readonly zoneShares?: ZoneShares;
   /** Whether topology hints were given the last time. */
   readonly topologyHintsEnabled?: boolean;
+  /** What was derived before, where the objects given are never modified; see {@link createEndpointCache}. Default: none. */
+  readonly cache?: EndpointCache;
 }
 
 /** What is to be written, in this order: creates, updates, deletes. Objects are complete. */
@@ -146,7 +141,7 @@ export function reconcileEndpointSlices(input: EndpointSliceInput): EndpointSlic
 }
 
 function reconcileFamily(input: EndpointSliceInput, family: AddressType, skipped: Map<Pod, string>): PackedSlices {
-  const { service } = input;
+  const { service, cache = noEndpointCache } = input;
   const existing = input.existing.filter((slice) => slice.addressType === family);
   const result: PackedSlices = { create: [], update: [], delete: [], unchanged: [] };
 
@@ -157,7 +152,7 @@ function reconcileFamily(input: EndpointSliceInput, family: AddressType, skipped
       result.delete.push(slice);
       continue;
     }
-    const key = portSetKey(slice.ports);
+    const key = cache.portsKey(slice);
     const group = existingByPorts.get(key);
     if (group === undefined) existingByPorts.set(key, [slice]);
     else group.push(slice);
@@ -166,18 +161,16 @@ function reconcileFamily(input: EndpointSliceInput, family: AddressType, skipped
   const wanted = new Map<string, { ports: EndpointPort[]; endpoints: Endpoint[] }>();
   for (const pod of input.pods) {
     if (!isPodEndpoint(pod, true)) continue;
-    const ports = endpointPortsOf(service, pod);
-    const key = portSetKey(ports);
     const nodeName = pod.spec?.nodeName ?? "";
     const node = input.node(nodeName);
     if (node === undefined && service.spec?.publishNotReadyAddresses !== true) {
       skipped.set(pod, nodeName);
       continue;
     }
-    const endpoint = endpointOf(pod, node, service, family);
+    const { endpoint, ports, portsKey } = cache.derive(pod, node, service, family);
     if (endpoint === undefined) continue;
-    const group = wanted.get(key);
-    if (group === undefined) wanted.set(key, { ports, endpoints: [endpoint] });
+    const group = wanted.get(portsKey);
+    if (group === undefined) wanted.set(portsKey, { ports, endpoints: [endpoint] });
     else group.endpoints.push(endpoint);
   }
 
@@ -186,6 +179,7 @@ function reconcileFamily(input: EndpointSliceInput, family: AddressType, skipped
       existing: existingByPorts.get(key) ?? [],
       desired: endpoints,
       maximum: input.maximumEndpointsPerSlice ?? 100,
+      identity: cache.identity,
       labels: (slice) => sliceLabels(service, slice.metadata.labels),
       create: () => newSlice(service, family, ports, []),
     });

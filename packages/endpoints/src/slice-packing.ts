@@ -19,6 +19,8 @@ export interface PackingInput {
   readonly maximum: number;
   /** Labels that a slice should have, and whether that is a change worth a write. */
   readonly labels: (slice: EndpointSlice) => { readonly labels: Record<string, string>; readonly changed: boolean };
+  /** {@link endpointIdentity}, or a memory of it. */
+  readonly identity?: (endpoint: Endpoint) => string;
   /** An empty new slice. */
   readonly create: () => EndpointSlice;
 }
@@ -33,9 +35,9 @@ export interface PackingInput {
  * Slices are never rebalanced for its own sake. Linear in endpoints; each slice is looked at a constant number of times.
  */
 export function packSlices(input: PackingInput): PackedSlices {
-  const { existing, maximum } = input;
+  const { existing, maximum, identity: identityOf = endpointIdentity } = input;
   const desired = new Map<string, Endpoint>();
-  for (const endpoint of input.desired) desired.set(endpointIdentity(endpoint), endpoint);
+  for (const endpoint of input.desired) desired.set(identityOf(endpoint), endpoint);
   const result: PackedSlices = { create: [], update: [], delete: [], unchanged: [] };
   const touched: { slice: EndpointSlice; endpoints: Endpoint[] }[] = [];
 
@@ -43,7 +45,7 @@ export function packSlices(input: PackingInput): PackedSlices {
     const kept: Endpoint[] = [];
     let changed = false;
     for (const endpoint of slice.endpoints ?? []) {
-      const identity = endpointIdentity(endpoint);
+      const identity = identityOf(endpoint);
       const wanted = desired.get(identity);
       if (wanted === undefined) {
         changed = true;

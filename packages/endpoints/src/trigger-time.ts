@@ -19,6 +19,16 @@ function timeOf(text: string | null | undefined): number {
 /** Makes a {@link TriggerTimeTracker}. (upstream `endpointslice/util` TriggerTimeTracker) */
 export function createTriggerTimeTracker(): TriggerTimeTracker {
   const services = new Map<string, { created: number; pods: Map<string, number> }>();
+  // Objects of a cache are not modified: one has one time.
+  const times = new WeakMap<Pod, number>();
+  const readyTimeOf = (pod: Pod): number => {
+    let time = times.get(pod);
+    if (time === undefined) {
+      time = timeOf(pod.status?.conditions?.find((condition) => condition.type === "Ready")?.lastTransitionTime);
+      times.set(pod, time);
+    }
+    return time;
+  };
   return {
     next(service, pods) {
       const key = objectKey(service);
@@ -26,8 +36,7 @@ export function createTriggerTimeTracker(): TriggerTimeTracker {
       const now = { created: timeOf(service.metadata.creationTimestamp), pods: new Map<string, number>() };
       let earliest = Number.POSITIVE_INFINITY;
       for (const pod of pods) {
-        const ready = pod.status?.conditions?.find((condition) => condition.type === "Ready");
-        const time = timeOf(ready?.lastTransitionTime);
+        const time = readyTimeOf(pod);
         if (time === 0) continue;
         const name = pod.metadata.name ?? "";
         now.pods.set(name, time);
