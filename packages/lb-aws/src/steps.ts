@@ -142,13 +142,19 @@ const disruptionOf = (disruptive: Disruption, requested = false): Pick<Change, "
   ...(requested ? { requested: true } : {}),
 });
 
-/** Whether a subnet's addresses would have to change, which AWS does not do in place. */
+/**
+ * Whether a subnet's addresses would have to change, which AWS does not do in place. IPv6 addresses that were not asked for are
+ * shown all the same, so that only wanted ones tell.
+ */
 function movesAddresses(before: readonly SubnetMapping[], after: readonly SubnetMapping[]): boolean {
-  const fixed = ({ allocationId, privateIPv4Address, ipv6Address }: SubnetMapping): string =>
-    json([allocationId ?? null, privateIPv4Address ?? null, ipv6Address ?? null]);
   return after.some((mapping) => {
     const held = before.find((each) => each.subnetId === mapping.subnetId);
-    return held !== undefined && fixed(held) !== fixed(mapping);
+    return (
+      held !== undefined &&
+      (held.allocationId !== mapping.allocationId ||
+        held.privateIPv4Address !== mapping.privateIPv4Address ||
+        (mapping.ipv6Address !== undefined && held.ipv6Address !== mapping.ipv6Address))
+    );
   });
 }
 

@@ -2,7 +2,16 @@ import type { Service } from "@portolan/core";
 import type { ProviderSubject } from "@portolan/lb/conformance";
 import { awsProvider } from "../src/index.ts";
 import type { AwsPort } from "../src/port.ts";
-import { MemoryCloud, type MemoryCloudOptions } from "../src/testing/index.ts";
+import { sdkPort } from "../src/sdk/index.ts";
+import {
+  type FakeEndpoint,
+  type FakeEndpointOptions,
+  MemoryCloud,
+  type MemoryCloudOptions,
+  startFakeEndpoint,
+} from "../src/testing/index.ts";
+
+const secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
 const prefix = "service.beta.kubernetes.io/aws-load-balancer-";
 
@@ -37,6 +46,45 @@ const inTreeAnnotations: readonly Readonly<Record<string, string>>[] = [
 ];
 
 const isForeign = (tags: Readonly<Record<string, string>>): boolean => tags["portolan.dev/service-uid"] === undefined;
+
+/** The subject over the official SDK, which talks to a fake endpoint for each cloud. */
+export function sdkSubject(
+  name: string,
+  options: FakeEndpointOptions = {},
+  annotations?: Readonly<Record<string, string>>,
+): ProviderSubject<FakeEndpoint> {
+  const {
+    createCloud: _,
+    createProvider: __,
+    drift = [],
+    close: ___,
+    ...memory
+  } = memorySubject(name, {}, annotations);
+  return {
+    ...memory,
+    createCloud: () => startFakeEndpoint({ ...options, cloud: new MemoryCloud() }),
+    async createProvider(endpoint, { instrument, cluster }) {
+      const port = await sdkPort({
+        region: "us-east-1",
+        endpoint: endpoint.url,
+        credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: secret },
+        maxAttempts: 1,
+      });
+      return awsProvider({ clusterName: cluster, port: instrument<AwsPort>(port), vpcId: "vpc-1" });
+    },
+    snapshot: ({ cloud }) => memory.snapshot(cloud),
+    drift: drift.map(
+      (change) =>
+        ({ cloud }): void | Promise<void> =>
+          change(cloud),
+    ),
+    plantForeign: ({ cloud }, names) => memory.plantForeign!(cloud, names),
+    foreign: ({ cloud }) => memory.foreign!(cloud),
+    exposed: ({ cloud }) => memory.exposed!(cloud),
+    secrets: [secret],
+    close: (endpoint) => endpoint.close(),
+  };
+}
 
 /** What the conformance kit needs to put the provider to the test on a cloud in memory. */
 export function memorySubject(
