@@ -33,6 +33,7 @@ import {
 import { discoveryResponse, type VersionInfo } from "./discovery/index.ts";
 import { DecodeError } from "./encoding/decoding.ts";
 import { isJsonObject, type JsonValue } from "./encoding/json.ts";
+import { createEventCodec, eventsCollection } from "./event-codec.ts";
 import type { FaultInjector } from "./faults.ts";
 import type { FeatureGates } from "./feature-gates.ts";
 import { configurationProblems } from "./fields/typed-value.ts";
@@ -43,7 +44,15 @@ import { applyMergePatch } from "./patches/merge-patch.ts";
 import { applyStrategicMergePatch } from "./patches/strategic-merge-patch.ts";
 import type { PodStreams } from "./pod-streams.ts";
 import type { IncludeObject } from "./printers/index.ts";
-import { bookmarkObject, createEventPrinter, finish, type Printer, printList, printObject } from "./representation.ts";
+import {
+  bookmarkObject,
+  createEventPrinter,
+  finish,
+  type Printer,
+  printList,
+  printListBytes,
+  printObject,
+} from "./representation.ts";
 import { type Body, checkBodySize, decodeBody, documentOf, parsePatch } from "./requests/body.ts";
 import { mediaTypeOf, negotiate, type Representation } from "./requests/media-type.ts";
 import {
@@ -116,11 +125,16 @@ export interface Exchange {
   readonly user: User;
   /** Texts of Warning headers, in order and without repetition. */
   readonly warnings: string[];
+  readonly form: BodyForm;
 }
+
+/** In which form an answer is of use: text to who parses it, bytes to who sends it on. Either may come as text. */
+export type BodyForm = "text" | "bytes";
 
 /** Answers requests of one server. */
 export interface RequestHandler {
-  handle(request: ApiRequest, user: User): Promise<ApiResponse>;
+  /** @param form `text` unless given */
+  handle(request: ApiRequest, user: User, form?: BodyForm): Promise<ApiResponse>;
   /** Answers a request with a failure that was found before it came here. */
   refuse(request: ApiRequest, error: StatusError): ApiResponse;
   storageOf(collection: string): ResourceStorage | undefined;
@@ -157,10 +171,11 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     groupVersions.add(`${definition.group}/${definition.version}`);
     const schema = schemaOf(definition.apiVersion, definition.kind);
     if (schema === undefined || !definition.verbs.includes("get")) continue;
-    storages.set(
-      collectionName(definition),
-      new ResourceStorage(definition, schema, strategyOf(collectionName(definition)), store),
-    );
+    const collection = collectionName(definition);
+    // Events are stored once and seen in two groups.
+    const codec = collection === "events.events.k8s.io" ? createEventCodec(schema) : createBuiltinCodec(schema);
+    const storedIn = collection === "events.events.k8s.io" ? eventsCollection : collection;
+    storages.set(collection, new ResourceStorage(definition, schema, strategyOf(collection), store, codec, storedIn));
   }
 
   const custom: CustomResourceRegistry = createCustomResourceRegistry({
@@ -210,7 +225,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
   function respond(
     exchange: Exchange,
     status: number,
-    body: string,
+    body: string | Uint8Array,
     contentType = "application/json",
     headers: Readonly<Record<string, string>> = {},
   ): ApiResponse {
@@ -418,8 +433,10 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
           }),
     };
     const items = snapshot.items.map((stored) => storage.view(stored));
-    const text = finish(printList(items, metadata, printer), representation.format, printer.pretty);
-    return respond(exchange, 200, text, representation.format === "yaml" ? "application/yaml" : "application/json");
+    const body =
+      (exchange.form === "bytes" ? printListBytes(items, metadata, printer) : undefined) ??
+      finish(printList(items, metadata, printer), representation.format, printer.pretty);
+    return respond(exchange, 200, body, representation.format === "yaml" ? "application/yaml" : "application/json");
   }
 
   function watch(exchange: Exchange, storage: ResourceStorage): ApiResponse {
@@ -510,7 +527,8 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
   }
 
   function respondWrite(exchange: Exchange, result: WriteResult, storage: ResourceStorage): ApiResponse {
-    return respondObject(exchange, result.created ? 201 : 200, result.object, storage.definition, storage.schema);
+    const object = storage.codec.view(result.object);
+    return respondObject(exchange, result.created ? 201 : 200, object, storage.definition, storage.schema);
   }
 
   function create(exchange: Exchange, storage: ResourceStorage): ApiResponse {
@@ -627,7 +645,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     }
     const change: Change = (old) => {
       const headed = {
-        ...(old as unknown as { [key: string]: JsonValue }),
+        ...(storage.codec.view(old as KubernetesObject) as unknown as { [key: string]: JsonValue }),
         kind: definition.kind,
         apiVersion: definition.apiVersion,
       };
@@ -742,7 +760,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     const result = storage.delete(info.namespace, info.name, deleteOptions, context);
     if ("status" in result)
       return respond(exchange, 200, finish(JSON.stringify(result.status), "json", isPretty(exchange)));
-    return respondObject(exchange, 200, result.object, storage.definition, storage.schema);
+    return respondObject(exchange, 200, storage.codec.view(result.object), storage.definition, storage.schema);
   }
 
   function removeCollection(exchange: Exchange, storage: ResourceStorage): ApiResponse {
@@ -845,7 +863,10 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       return respond(exchange, discovery.status, discovery.body, discovery.contentType);
     }
     const ifNoneMatch = header(request, "if-none-match");
-    const openapi = openapiResponse(path, accept, served(), ifNoneMatch === undefined ? {} : { ifNoneMatch });
+    const openapi = openapiResponse(path, accept, served(), {
+      ...(ifNoneMatch === undefined ? {} : { ifNoneMatch }),
+      hash: exchange.info.query.get("hash") ?? undefined,
+    });
     if (openapi !== undefined) {
       if (!isRead) throw methodNotAllowedStatus();
       return {
@@ -951,15 +972,16 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     storageOf: (collection) => storages.get(collection) ?? custom.storageOfCollection(collection),
     refuse(request, error) {
       const info = readRequestInfo(request.method, request.path.slice(0, maxUrlLength));
-      return respondStatus({ request, info, user: anonymousUser, warnings: [] }, error.status);
+      return respondStatus({ request, info, user: anonymousUser, warnings: [], form: "text" }, error.status);
     },
-    async handle(request, user) {
+    async handle(request, user, form = "text") {
       const started = clock.now();
       let exchange: Exchange = {
         request,
         info: readRequestInfo(request.method, request.path.slice(0, maxUrlLength)),
         user,
         warnings: [],
+        form,
       };
       let response: ApiResponse;
       try {

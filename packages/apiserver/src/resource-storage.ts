@@ -99,9 +99,10 @@ export class ResourceStorage {
     strategy: Strategy,
     store: Store,
     codec: ObjectCodec = createBuiltinCodec(schema),
+    collection: string = collectionName(definition),
   ) {
     this.definition = definition;
-    this.collection = collectionName(definition);
+    this.collection = collection;
     this.schema = schema;
     this.strategy = strategy;
     this.codec = codec;
@@ -141,7 +142,8 @@ export class ResourceStorage {
 
     // The book of fields is kept of what the client asked for, before the server adds anything.
     const entries =
-      managedFields ?? trackUpdate(undefined, object, this.schema, this.#writer(context), metadata.managedFields);
+      managedFields ??
+      trackUpdate(undefined, this.codec.view(object), this.schema, this.#writer(context), metadata.managedFields);
     if (entries.length > 0) metadata.managedFields = [...entries];
     else delete metadata.managedFields;
 
@@ -217,7 +219,9 @@ export class ResourceStorage {
     this.#checkVersion(metadata, stored, name, mode);
     this.#checkOwnerReferences(metadata);
 
-    let entries = managedFields ?? trackUpdate(old, object, this.schema, this.#writer(context), metadata.managedFields);
+    const { view } = this.codec;
+    let entries =
+      managedFields ?? trackUpdate(view(old), view(object), this.schema, this.#writer(context), metadata.managedFields);
     if (sameButForTimes(entries, oldMetadata.managedFields)) {
       const { managedFields: _, ...rest } = metadata;
       const { managedFields: __, resourceVersion: ___, ...oldRest } = oldMetadata;
@@ -388,7 +392,7 @@ export class ResourceStorage {
   ): Change {
     return (old) => {
       const applied = applyConfiguration(
-        old,
+        old === undefined ? undefined : this.codec.view(old),
         configuration,
         this.schema,
         this.#writer(context),

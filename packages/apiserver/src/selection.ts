@@ -9,6 +9,7 @@ import {
   selectableFieldValue,
   unsupportedFieldLabel,
 } from "@portolan/core";
+import { storedEventField } from "./event-codec.ts";
 import type { ResourceDefinition } from "./resource-definition.ts";
 
 /** Label and field selector of one request, compiled. */
@@ -42,7 +43,10 @@ export function compileSelection(
   if (labelSelector === "" && fieldSelector === "") return { matches: () => true, isEverything: true, name: undefined };
   try {
     const labels = labelSelector === "" ? [] : parseLabelSelector(labelSelector);
-    const terms = parseFieldSelector(fieldSelector);
+    const isNewEvent = definition.kind === "Event" && definition.group === "events.k8s.io";
+    const terms = parseFieldSelector(fieldSelector).map((term) =>
+      isNewEvent ? { ...term, field: storedEventField(term.field) } : term,
+    );
     const problem =
       definition.custom === undefined
         ? unsupportedFieldLabel(definition.kind, terms)

@@ -92,6 +92,8 @@ export function createCustomResourceCodec(options: CustomResourceCodecOptions): 
     },
     warnings: () => [],
     view(object) {
+      // Of an object that is being made there is nothing to add: it has been completed just now.
+      if (!Object.isFrozen(object)) return object;
       const known = views.get(object);
       if (known !== undefined) return known;
       const copy = deepCopy(object);

@@ -71,7 +71,10 @@ export function negotiate(accept: string | undefined, allowTransforms: boolean):
     if (as === "Table" || as === "PartialObjectMetadata" || as === "PartialObjectMetadataList")
       return { format, as, version };
   }
-  throw notAcceptableStatus(objectMediaTypes);
+  // Bodies are read in protobuf; answers are never written in it, and who can read nothing else should know.
+  const protobuf = "application/vnd.kubernetes.protobuf";
+  const isProtobuf = parseAccept(accept).some(({ type }) => type === protobuf);
+  throw notAcceptableStatus(isProtobuf ? objectMediaTypes.filter((type) => type !== protobuf) : objectMediaTypes);
 }
 
 /** `application/json` of `application/json; charset=utf-8`. */

@@ -291,6 +291,25 @@ function checkVersions(versions: FieldCursor): void {
   if (storages !== 1) versions.invalid("must have exactly one version marked as storage version");
 }
 
+/** Whether a schema, or anything within it, has rules in CEL. */
+function hasRules(schema: unknown): boolean {
+  if (Array.isArray(schema)) return schema.some(hasRules);
+  if (!isJsonObject(schema)) return false;
+  if (listOf(schema["x-kubernetes-validations"]).length > 0) return true;
+  return Object.values(schema).some(hasRules);
+}
+
+/** Texts for who writes a CustomResourceDefinition: what its schemas ask for and does not happen here. */
+export function customResourceDefinitionWarnings(definition: unknown): string[] {
+  return listOf(pathOf(definition, "spec", "versions")).flatMap((version, index) =>
+    hasRules(pathOf(version, "schema", "openAPIV3Schema"))
+      ? [
+          `spec.versions[${index}].schema.openAPIV3Schema: x-kubernetes-validations are kept but not evaluated by this server`,
+        ]
+      : [],
+  );
+}
+
 function isEstablished(definition: unknown): boolean {
   return listOf(pathOf(definition, "status", "conditions")).some(
     (condition) => fieldOf(condition, "type") === "Established" && fieldOf(condition, "status") === "True",

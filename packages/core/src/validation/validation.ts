@@ -13,7 +13,7 @@ import {
   checkSecret,
   checkServiceAccount,
 } from "./cluster.ts";
-import { checkCustomResourceDefinition } from "./custom-resource-definition.ts";
+import { checkCustomResourceDefinition, customResourceDefinitionWarnings } from "./custom-resource-definition.ts";
 import {
   validateEndpointSlice,
   validateEndpointSliceUpdate,
@@ -193,6 +193,8 @@ export function objectWarnings(object: KubernetesObject, old?: KubernetesObject)
       return serviceWarnings(object as Service, old as Service | undefined);
     case "EndpointSlice":
       return fieldOf(object, "addressType") === "FQDN" ? ["spec.addressType: FQDN endpoints are deprecated"] : [];
+    case "CustomResourceDefinition":
+      return customResourceDefinitionWarnings(object);
     default:
       return [];
   }
