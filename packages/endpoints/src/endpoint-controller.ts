@@ -21,11 +21,17 @@ export interface EndpointControllerOptions {
   readonly workers?: number;
   /** Waits this long after a change of a pod, to take further ones along in one write. Default 0. */
   readonly batchPeriod?: number;
-  /** Retries of one Service before it waits for its next change. Default 15. */
+  /** Retries of one Service before it waits for its next change. Default: no limit; upstream gives up after 15. */
   readonly maximumRetries?: number;
   /** Told about every failed reconciliation. */
   readonly onError?: (error: unknown, failure: ReconcileFailure<string>) => void;
 }
+
+/**
+ * Longest wait between retries, in ms. Upstream waits up to 1000 s, and then for ever: after an outage its slices may stay wrong for
+ * a quarter of an hour, or until the next change.
+ */
+export const longestRetryDelay = 100_000;
 
 /** A controller, ready to run. */
 export interface EndpointController {
@@ -69,7 +75,7 @@ export async function runEndpointController(parts: EndpointControllerParts, sign
       reconcile,
       signal,
       workers: options.workers ?? 5,
-      maximumRetries: options.maximumRetries ?? 15,
+      ...(options.maximumRetries === undefined ? {} : { maximumRetries: options.maximumRetries }),
       ...(options.onError === undefined ? {} : { onError: options.onError }),
     });
   } catch (error) {

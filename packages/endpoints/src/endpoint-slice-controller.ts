@@ -15,6 +15,7 @@ import { createEndpointCache } from "./endpoint-cache.ts";
 import {
   type EndpointController,
   type EndpointControllerOptions,
+  longestRetryDelay,
   runEndpointController,
   StaleCacheError,
 } from "./endpoint-controller.ts";
@@ -43,7 +44,7 @@ export interface EndpointSliceControllerOptions extends EndpointControllerOption
 /**
  * Keeps the EndpointSlices of Services with a selector equal to their pods. (upstream `pkg/controller/endpointslice`)
  *
- * A change of a pod is written as soon as the API answers; retries wait 1 s, doubling to 1000 s. Events about Services come from
+ * A change of a pod is written as soon as the API answers; retries wait 1 s, doubling to 100 s. Events about Services come from
  * `endpoint-slice-controller`.
  */
 export function createEndpointSliceController(
@@ -58,7 +59,7 @@ export function createEndpointSliceController(
   const slices = informers.informer<EndpointSlice>(resources.endpointSlices, { indexes: sliceIndexes });
   const queue = createWorkQueue({
     clock,
-    rateLimiter: createExponentialRateLimiter({ initial: 1_000, maximum: 1_000_000 }),
+    rateLimiter: createExponentialRateLimiter({ initial: 1_000, maximum: longestRetryDelay }),
   });
   const tracker = createSliceTracker();
   const triggerTimes = createTriggerTimeTracker();

@@ -14,6 +14,7 @@ import { type EndpointSlice, type Endpoints, resources, type Service } from "@po
 import {
   type EndpointController,
   type EndpointControllerOptions,
+  longestRetryDelay,
   runEndpointController,
   StaleCacheError,
 } from "./endpoint-controller.ts";
@@ -46,7 +47,7 @@ export function createEndpointSliceMirroringController(
   const slices = informers.informer<EndpointSlice>(resources.endpointSlices, { indexes: sliceIndexes });
   const queue = createWorkQueue({
     clock,
-    rateLimiter: createExponentialRateLimiter({ initial: 1_000, maximum: 100_000 }),
+    rateLimiter: createExponentialRateLimiter({ initial: 1_000, maximum: longestRetryDelay }),
   });
   const tracker = createSliceTracker();
   const batchPeriod = options.batchPeriod ?? 0;

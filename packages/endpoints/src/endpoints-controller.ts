@@ -14,6 +14,7 @@ import { type Endpoints, type Pod, resources, type Service } from "@portolan/cor
 import {
   type EndpointController,
   type EndpointControllerOptions,
+  longestRetryDelay,
   runEndpointController,
   StaleCacheError,
 } from "./endpoint-controller.ts";
@@ -40,7 +41,7 @@ export function createEndpointsController(
   const endpoints = informers.informer<Endpoints>(resources.endpoints);
   const queue = createWorkQueue({
     clock,
-    rateLimiter: createExponentialRateLimiter({ initial: 5, maximum: 1_000_000 }),
+    rateLimiter: createExponentialRateLimiter({ initial: 5, maximum: longestRetryDelay }),
   });
   const triggerTimes = createTriggerTimeTracker();
   const batchPeriod = options.batchPeriod ?? 0;
