@@ -30,6 +30,10 @@ export {
   createGarbageCollector,
 } from "./controllers/garbage-collector.ts";
 export { createNamespaceController } from "./controllers/namespace-controller.ts";
+export {
+  createServiceAccountController,
+  type ServiceAccountControllerOptions,
+} from "./controllers/service-account-controller.ts";
 export { createServiceCIDRController } from "./controllers/service-cidr-controller.ts";
 export { builtinResources, type VersionInfo } from "./discovery/index.ts";
 export type { FaultMatch, Faults, RequestFault } from "./faults.ts";

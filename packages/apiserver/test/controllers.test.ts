@@ -1,4 +1,9 @@
-import { createApiServer, createGarbageCollector, createNamespaceController } from "@portolan/apiserver";
+import {
+  createApiServer,
+  createGarbageCollector,
+  createNamespaceController,
+  createServiceAccountController,
+} from "@portolan/apiserver";
 import { createApiClient, createInformerFactory, isNotFound } from "@portolan/client";
 import { type ConfigMap, type Namespace, resources, type Secret } from "@portolan/core";
 import { afterEach, describe, expect, it } from "vitest";
@@ -18,6 +23,7 @@ async function start() {
   const running = [
     createGarbageCollector(options).run(stop.signal),
     createNamespaceController(options).run(stop.signal),
+    createServiceAccountController({ ...options, certificateAuthority: "authority" }).run(stop.signal),
   ];
   informers.start(stop.signal);
   await informers.synced(stop.signal);
@@ -159,5 +165,29 @@ describe("namespace controller", () => {
       await expect(api.get(resources.namespaces, { name: "short" })).rejects.toThrow(/not found/);
     });
     expect(await exists(api, resources.configMaps, "inside", "short")).toBe(false);
+  });
+});
+
+describe("service account controller", () => {
+  it("gives every namespace an account and the authority, also again", async () => {
+    const api = await start();
+    await api.create<Namespace>(resources.namespaces, { metadata: { name: "own" } });
+    const authority = async () => {
+      try {
+        return (await api.get<ConfigMap>(resources.configMaps, at("kube-root-ca.crt", "own"))).data?.["ca.crt"];
+      } catch (error) {
+        if (isNotFound(error)) return undefined;
+        throw error;
+      }
+    };
+    for (const namespace of ["default", "own"])
+      await expect.poll(() => exists(api, resources.serviceAccounts, "default", namespace)).toBe(true);
+    await expect.poll(authority).toBe("authority");
+    await api.delete(resources.serviceAccounts, at("default", "own"));
+    await api.patch(resources.configMaps, at("kube-root-ca.crt", "own"), { data: { "ca.crt": "forged" } });
+    await expect.poll(() => exists(api, resources.serviceAccounts, "default", "own")).toBe(true);
+    await expect.poll(authority).toBe("authority");
+    await api.delete(resources.namespaces, { name: "own" });
+    await expect.poll(() => exists(api, resources.namespaces, "own", "")).toBe(false);
   });
 });
