@@ -11,6 +11,7 @@ import { wantsWeights } from "./backend-service.ts";
 import type { GcpConfiguration, GcpFeatures } from "./configuration.ts";
 import { execute, sharedLock } from "./execution.ts";
 import { flowOf } from "./flow.ts";
+import { createInventory } from "./inventory.ts";
 import { type GcpModel, modelOf, type Variant, variantOf } from "./model.ts";
 import { clusterHash, passthroughNames } from "./names.ts";
 import { listResources, observationOf } from "./observation.ts";
@@ -35,6 +36,11 @@ export interface GcpProviderOptions {
    * Default false: those Services are left alone.
    */
   readonly takeOver?: boolean;
+  /**
+   * Milliseconds for which what was read of the cloud counts, beside what is written here. With many Services it saves most reads;
+   * what others change is seen that much later. Default 0: each pass reads.
+   */
+  readonly inventoryAge?: number;
 }
 
 function capabilitiesOf(features: GcpFeatures, takeOver: boolean): Capabilities {
@@ -106,7 +112,7 @@ function ineffective(service: Service, features: GcpFeatures): Diagnostic[] {
  * with the same and an address of the network. Packets reach nodes as clients sent them; nodes are behind endpoint groups.
  */
 export function gcpProvider(options: GcpProviderOptions): LoadBalancerProvider<GcpDesired, GcpObserved> {
-  const { port, takeOver = false } = options;
+  const { takeOver = false, inventoryAge = 0 } = options;
   const features = { ...defaultFeatures, ...options.configuration.features };
   const configuration: GcpConfiguration = {
     clusterId: clusterHash(options.configuration.kubeSystemUID),
@@ -116,8 +122,20 @@ export function gcpProvider(options: GcpProviderOptions): LoadBalancerProvider<G
   const cluster = clusterHash(configuration.kubeSystemUID);
   // What is taken over has to keep the names that it has.
   const cut = takeOver ? "hash" : "readable";
+  const inventory = createInventory(options.port, configuration, { inTree: takeOver, maximumAge: inventoryAge });
+  const { port } = inventory;
   const { external, internal, targetPool, instanceGroup } = loadBalancerClasses;
   const classes = [external, internal, ...(takeOver ? [targetPool, instanceGroup] : [])];
+
+  /** Whatever failed may have failed because something is not as remembered. */
+  async function orForget<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      inventory.forget();
+      throw error;
+    }
+  }
 
   /** The model as far as it can be told without looking at the cloud. */
   function offlineModel(service: Service, variant?: Variant): GcpModel {
@@ -162,8 +180,8 @@ export function gcpProvider(options: GcpProviderOptions): LoadBalancerProvider<G
       }
       return out;
     },
-    async observe(_context, key) {
-      const all = await listResources(port, configuration, takeOver);
+    async observe(context, key) {
+      const all = await inventory.all(context.now());
       return await observationOf(port, configuration, key, all, takeOver);
     },
     plan({ service, nodes, observed }) {
@@ -176,11 +194,14 @@ export function gcpProvider(options: GcpProviderOptions): LoadBalancerProvider<G
         ({ resource }) => resource.kind === "backendService" || resource.kind === "healthCheck",
       );
       const work = (): ReturnType<typeof execute> => execute(context, port, configuration, plan);
-      return await (shares ? context.lock(sharedLock(configuration), work) : work());
+      return await orForget(shares ? context.lock(sharedLock(configuration), work) : work());
     },
     async destroy(context, key) {
+      // Read, not remembered: what is overlooked here nobody looks for again.
       const all = await listResources(port, configuration, true);
-      await remove(context, port, configuration, await observationOf(port, configuration, key, all, takeOver));
+      await orForget(
+        remove(context, port, configuration, await observationOf(port, configuration, key, all, takeOver)),
+      );
     },
     async *listOwned() {
       for (const { kind, path, mark } of await listResources(port, configuration, true)) {

@@ -1,8 +1,9 @@
 import { registerProviderTests } from "@portolan/lb/conformance";
 import { describe, it, vi } from "vitest";
-import { subject } from "./subject.ts";
+import { rememberingSubject, subject } from "./subject.ts";
 
 // Faults at every call of every property are many runs, on machines that may be busy.
 vi.setConfig({ testTimeout: 120_000 });
 
 registerProviderTests(subject, { describe, it });
+registerProviderTests(rememberingSubject, { describe, it });

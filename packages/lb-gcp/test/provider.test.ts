@@ -89,6 +89,7 @@ class Bench {
       port?: (cloud: MemoryCloud) => Promise<GcpPort>;
       configuration?: Partial<GcpProviderOptions["configuration"]>;
       takeOver?: boolean;
+      inventoryAge?: number;
     } = {},
   ): Promise<Bench> {
     const cloud = createMemoryCloud(options.cloud);
@@ -96,6 +97,7 @@ class Bench {
     const provider = gcpProvider({
       port,
       takeOver: options.takeOver ?? false,
+      inventoryAge: options.inventoryAge ?? 0,
       configuration: {
         project: "shop",
         region: "europe-west1",
@@ -492,6 +494,29 @@ describe("load balancers as the in-tree controller makes them", () => {
       expect(bench.paths()).toEqual([]);
     });
   }
+});
+
+describe("what is remembered", () => {
+  test("many Services read the cloud once, and the first one to meet a surprise has it read anew", async () => {
+    const bench = await Bench.create({ inventoryAge: 600_000 });
+    const services = Array.from({ length: 20 }, (_, index) => sampleService(`web-${index}`));
+    for (const service of services) await bench.ensure(service);
+    const lists = (): number =>
+      bench.cloud.requests.filter(({ method, path }) => method === "GET" && path.endsWith("/forwardingRules")).length;
+    expect(lists()).toBe(1);
+    for (const service of services) await bench.ensure(service);
+    const before = bench.cloud.requests.length;
+    for (const service of services) await bench.ensure(service);
+    expect(bench.cloud.requests.length).toBe(before);
+
+    const path = [...bench.cloud.objects().keys()].find((each) => each.includes("/backendServices/"))!;
+    bench.cloud.put(path, { fingerprint: "c29tZWJvZHkgZWxzZQ==", sessionAffinity: "CLIENT_IP_PROTO" });
+    await bench.ensure(
+      sampleService("web-0", (service) => Object.assign(service.spec!, { sessionAffinity: "ClientIP" })),
+    );
+    expect(lists()).toBe(2);
+    expect(bench.cloud.objects().get(path)).toMatchObject({ sessionAffinity: "CLIENT_IP" });
+  });
 });
 
 describe("validation and policy", () => {
