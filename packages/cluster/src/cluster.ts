@@ -338,7 +338,12 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       fabric = await createNetnsFabric({ clientAddresses: [outsider] });
       endings.add("the fabric", () => fabric?.close());
       for (const { name, address, podCIDR: own } of names) {
-        const node = await fabric.addNode({ name, addresses: [address], podCIDRs: [own] });
+        const node = await fabric.addNode({
+          name,
+          addresses: [address],
+          podCIDRs: [own],
+          dnsAddresses: [dnsAddress],
+        });
         netnsNodes.set(name, node);
         tables.set(name, node);
         runtimes.set(name, createNetnsRuntime({ node }));
@@ -423,6 +428,16 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       startDnsServer({ listen: [{ host: "127.0.0.1", port }], api, domain }),
     );
     endings.add("DNS", () => dns.close());
+    // Nodes answer plain questions about the cluster's names themselves; what they do not know goes to the Service's pods.
+    const toNodes = (tell: (names: NetnsNode["names"]) => void): void => {
+      for (const { names: answers } of netnsNodes.values()) tell(answers);
+    };
+    if (netnsNodes.size > 0)
+      dns.feed({
+        clear: () => toNodes((answers) => answers.clear()),
+        setZone: (zone) => toNodes((answers) => answers.setZone(zone)),
+        setNames: (group, specs) => toNodes((answers) => answers.setNames(group, specs)),
+      });
     const dnsPort = dns.addresses[0]!.port;
 
     const resolve = (name: string, namespace: string): readonly string[] => lookUp(dns, name, namespace);

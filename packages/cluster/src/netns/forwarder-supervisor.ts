@@ -5,6 +5,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { NodeSpec, ServicePortSpec } from "@portolan/dataplane";
+import type { DnsNameSpec, DnsZoneSpec } from "@portolan/dataplane/dns";
 import type { NetworkNamespace } from "@portolan/netio-linux";
 import { ForwarderError, type ForwarderThread, startForwarder } from "./forwarder-thread.ts";
 import type { ForwarderCalls, ForwarderPort, ForwarderRoute } from "./protocol.ts";
@@ -21,6 +22,8 @@ class DesiredState {
   readonly #routes = new Map<string, ForwarderRoute>();
   readonly #announced = new Map<string, number>();
   readonly #servicePorts = new Map<string, ServicePortSpec>();
+  readonly #names = new Map<string, readonly DnsNameSpec[]>();
+  #zone: DnsZoneSpec | undefined;
   #node: NodeSpec | undefined;
 
   /** @returns whether the call changes what a forwarder holds */
@@ -38,6 +41,17 @@ class DesiredState {
       case "replaceServicePorts":
         this.#servicePorts.clear();
         for (const spec of call[1]) this.#servicePorts.set(spec.id, spec);
+        return true;
+      case "clearNames":
+        this.#names.clear();
+        this.#zone = undefined;
+        return true;
+      case "setZone":
+        this.#zone = call[1];
+        return true;
+      case "setNames":
+        if (call[2].length === 0) this.#names.delete(call[1]);
+        else this.#names.set(call[1], call[2]);
         return true;
       case "openPort":
         this.#ports.set(call[1].index, call[1]);
@@ -68,6 +82,8 @@ class DesiredState {
     if (this.#node !== undefined) yield ["configureNode", this.#node];
     for (const route of this.#routes.values()) yield ["setRoute", route];
     yield ["replaceServicePorts", [...this.#servicePorts.values()]];
+    for (const [group, names] of this.#names) yield ["setNames", group, names];
+    yield ["setZone", this.#zone];
     for (const [address, port] of this.#announced) yield ["announce", address, port];
   }
 }
@@ -80,6 +96,7 @@ class DesiredState {
 export async function superviseForwarder(
   namespace: NetworkNamespace,
   onError: (error: ForwarderError) => void,
+  dnsAddresses: readonly string[] = [],
 ): Promise<ForwarderThread> {
   const state = new DesiredState();
   let closing = false;
@@ -90,12 +107,12 @@ export async function superviseForwarder(
     onError(error);
     if (error.code === "ERR_FORWARDER_ENDED" && !closing) restart ??= startAgain();
   };
-  let current = await startForwarder(namespace, failed);
+  let current = await startForwarder(namespace, failed, dnsAddresses);
 
   async function startAgain(): Promise<void> {
     for (let wait = FIRST_WAIT; !closing; wait = Math.min(2 * wait, LONGEST_WAIT)) {
       try {
-        current = await startForwarder(namespace, failed);
+        current = await startForwarder(namespace, failed, dnsAddresses);
         restart = undefined;
         // In one go: what is asked from now on comes after it.
         for (const [name, ...parameters] of state.calls()) {

@@ -33,18 +33,21 @@ export interface ForwarderThread {
 }
 
 /**
- * Starts a forwarder in a namespace. Resolves when it is ready for calls.
+ * Starts a forwarder in a namespace, which answers questions to these addresses of the cluster's DNS as far as it is told names.
+ * Resolves when it is ready for calls.
  *
  * @param onError failures of posted calls, and the end of the thread when nobody asked for it
  */
 export async function startForwarder(
   namespace: NetworkNamespace,
   onError: (error: ForwarderError) => void,
+  dnsAddresses: readonly string[] = [],
 ): Promise<ForwarderThread> {
   const entry = await forwarderEntry();
   const wake = createEventCounter();
   const { port1, port2 } = new MessageChannel();
-  const data: ForwarderData = { name: namespace.name, namespace: namespace.fd, wake: wake.fd, port: port2 };
+  const { name, fd } = namespace;
+  const data: ForwarderData = { name, namespace: fd, wake: wake.fd, dnsAddresses, port: port2 };
   const worker = new Worker(entry, { workerData: data, transferList: [port2], name: `forwarder ${namespace.name}` });
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   let lastId = 0;

@@ -13,6 +13,7 @@ import { readFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { receiveMessageOnPort } from "node:worker_threads";
 import { createDataplane, type Dataplane } from "@portolan/dataplane";
+import { createDnsProgram, type DnsProgram } from "@portolan/dataplane/dns";
 import {
   createPoller,
   createXdpSocket,
@@ -53,6 +54,8 @@ const FILL = {
 /** Frames for what a batch holds while it is worked on, and for what waits to be sent. */
 const SPARE_FRAMES = 4096;
 const HOST_PORT = 1;
+/** Octets for the names of the cluster's Services; about half a KiB each. */
+const NAMES_ROOM = 16 * 1024 * 1024;
 /** Looks at the rings in vain before the thread sleeps; to look longer takes the time from those whose answers it waits for. */
 const IDLE_LOOKS = 32;
 /**
@@ -88,6 +91,7 @@ export function runForwarder(data: ForwarderData): void {
 class Forwarder {
   readonly #data: ForwarderData;
   readonly #dataplane: Dataplane;
+  readonly #names: DnsProgram;
   readonly #exports: Dataplane["exports"];
   readonly #block: number;
   readonly #rings: number;
@@ -110,7 +114,7 @@ class Forwarder {
       capacity: {
         frames: FRAMES,
         ports: PORT_LIMIT,
-        reserved: blockRoom + PORT_LIMIT * ringMemorySize(RING_SIZE),
+        reserved: blockRoom + PORT_LIMIT * ringMemorySize(RING_SIZE) + NAMES_ROOM,
         maglevSlots: 262_144,
         backends: 32_768,
         prefixes: 4_096,
@@ -125,6 +129,11 @@ class Forwarder {
     if (this.#exports.xskBlockSize(PORT_LIMIT, FRAMES) > blockRoom)
       throw new RangeError("the AF_XDP block outgrew its room");
     this.#exports.xskCreate(this.#block, frames.address, frames.count, PORT_LIMIT, RING_SIZE, HOST_PORT);
+    this.#names = createDnsProgram({
+      dataplane: this.#dataplane,
+      region: { address: this.#rings + PORT_LIMIT * ringMemorySize(RING_SIZE), length: NAMES_ROOM },
+      addresses: data.dnsAddresses,
+    });
     this.#poller.add(data.wake);
     const dataplane = this.#dataplane;
     this.#calls = {
@@ -140,6 +149,9 @@ class Forwarder {
       removeRoute: (prefix) => dataplane.removeRoute(prefix),
       announce: (address, port) => this.#announce(address, port),
       withdraw: (address) => dataplane.removeRoute(address),
+      clearNames: () => this.#names.clear(),
+      setZone: (zone) => this.#names.setZone(zone),
+      setNames: (group, names) => this.#names.setNames(group, names),
       counters: () => this.#counters(),
       connections: () => dataplane.connections(),
       trace: (packet, ingress) => dataplane.trace(packet, ingress === undefined ? {} : { ingress }),
@@ -169,7 +181,7 @@ class Forwarder {
       if (this.#failing) throw new Error("told to fail");
       const count = xskReceive(block, batch);
       if (count > 0) {
-        this.#dataplane.ingress(count, performance.now() / 1000);
+        this.#dataplane.ingress(this.#names.ingress(count), performance.now() / 1000);
         this.#frames += count;
         this.#batches++;
         burst += count;
@@ -324,6 +336,7 @@ class Forwarder {
     return {
       processorNanoseconds: Number(processorNanoseconds),
       dataplane: this.#dataplane.counters(),
+      names: this.#names.counters(),
       frames: this.#frames,
       batches: this.#batches,
       transmitRingFull: this.#exports.xskFullDrops(this.#block),

@@ -7,6 +7,7 @@ import type {
   ServiceTables,
   TraceStep,
 } from "@portolan/dataplane";
+import type { DnsAnswers } from "@portolan/dataplane/dns";
 import {
   addressFromBigInt,
   addressToBigInt,
@@ -37,6 +38,8 @@ export interface NetnsNodeOptions {
   readonly addresses: readonly string[];
   /** Blocks of the node's pods, a family each: `10.244.1.0/24`. Their first address is the pods' gateway. */
   readonly podCIDRs: readonly string[];
+  /** Addresses of the cluster's DNS: questions to them are answered from their frames, as far as {@link NetnsNode.names} was told. */
+  readonly dnsAddresses?: readonly string[];
 }
 
 /** What to know of a pod to make its namespace. */
@@ -70,6 +73,8 @@ export interface PodNamespace extends NetworkPlace {
 /** A node of the fabric. Service tables go to its dataplane in the order of the calls, each between two batches. */
 export interface NetnsNode extends ServiceTables, NetworkPlace {
   readonly podCIDRs: readonly string[];
+  /** Takes what the node answers to questions for names of the cluster, from their frames. */
+  readonly names: DnsAnswers;
   /** Resolves when every call made before has taken effect. */
   synchronize(): Promise<void>;
   /** Makes a pod's namespace and lets packets through. */
@@ -228,7 +233,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     for (const gateway of gateways.values()) links.addAddress("host0", hostPrefix(gateway));
     routeOwnAddresses(namespace, own);
 
-    forwarder = await superviseForwarder(namespace, surroundings.onError);
+    forwarder = await superviseForwarder(namespace, surroundings.onError, options.dnsAddresses);
     const { call } = forwarder;
     await call("openPort", {
       index: HOST,
@@ -262,6 +267,11 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     podCIDRs,
     namespace,
     uplinkMac,
+    names: {
+      clear: () => thread.post("clearNames"),
+      setZone: (zone) => thread.post("setZone", zone),
+      setNames: (group, names) => thread.post("setNames", group, names),
+    },
     command: (argv, run) => namespaceCommand({ ...run, netns: namespace, argv }),
 
     configureNode(spec: NodeSpec): void {

@@ -9,6 +9,7 @@ import type {
   ServicePortSpec,
   TraceStep,
 } from "@portolan/dataplane";
+import type { DnsAnswers, DnsProgramCounters } from "@portolan/dataplane/dns";
 import type { IPFamily } from "@portolan/net";
 import type { XdpStatistics } from "@portolan/netio-linux";
 
@@ -53,6 +54,8 @@ export interface ForwarderCounters {
   readonly freeFrames: number;
   readonly ports: readonly PortCounters[];
   readonly dataplane: DataplaneCounters;
+  /** Questions that were answered from their frames, and left to the DNS server. */
+  readonly names: DnsProgramCounters;
 }
 
 /** Calls of the forwarder by name: arguments and result. */
@@ -69,6 +72,10 @@ export interface ForwarderCalls {
   /** Answers ARP and neighbour solicitations for an address on a port, and announces it there. */
   announce(address: string, port: number): void;
   withdraw(address: string, port: number): void;
+  /** What the node answers to questions for names of the cluster that go to {@link ForwarderData.dnsAddresses}. */
+  clearNames(): void;
+  setZone(zone: Parameters<DnsAnswers["setZone"]>[0]): void;
+  setNames(...parameters: Parameters<DnsAnswers["setNames"]>): void;
   counters(): ForwarderCounters;
   connections(): readonly ConnectionEntry[];
   trace(packet: Uint8Array, ingress?: number): readonly TraceStep[];
@@ -100,5 +107,7 @@ export interface ForwarderData {
   readonly namespace: number;
   /** Descriptor of an eventfd that says: there are requests. */
   readonly wake: number;
+  /** Addresses of the cluster's DNS Service. */
+  readonly dnsAddresses: readonly string[];
   readonly port: MessagePort;
 }

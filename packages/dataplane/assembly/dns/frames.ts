@@ -50,7 +50,7 @@ export class Frames {
       const entry = aside + ((<usize>i) << 4);
       const port = load<u32>(entry, 8);
       Descriptors.set(kept + i, load<u32>(entry), load<u32>(entry, 4), port);
-      Descriptors.resolve(kept + i, Verdict.TX, port, load<u32>(entry, 4), Reason.NONE);
+      Descriptors.resolve(Descriptors.at(kept + i), Verdict.TX, port, load<u32>(entry, 4), Reason.NONE);
       Frames.setUser(kept + i, load<u32>(entry, 12));
     }
     return kept;
