@@ -258,7 +258,12 @@ export function createApiClient(transport: Transport, options: ApiClientOptions 
       answerOf(
         requestOf(
           "POST",
-          pathOf(type, object.metadata?.namespace ?? (type.namespaced ? "default" : undefined)),
+          pathOf(
+            type,
+            object.metadata?.namespace ?? (type.namespaced ? "default" : undefined),
+            writeOptions.subresource === undefined ? undefined : nameOf(type, object),
+            writeOptions.subresource,
+          ),
           writeQuery(writeOptions),
           writeOptions.signal,
           typed(type, object),

@@ -63,7 +63,12 @@ export interface KubernetesApi {
   get<T extends KubernetesObject>(type: ResourceType, path: ObjectPath, options?: { signal?: AbortSignal }): Promise<T>;
   list<T extends KubernetesObject>(type: ResourceType, options?: ListOptions): Promise<KubernetesList<T>>;
   /** The namespace is taken from the object. */
-  create<T extends KubernetesObject>(type: ResourceType, object: T, options?: WriteOptions): Promise<T>;
+  /** POST; with `subresource` (`token`, `eviction`) of the object that has the name in `object`. */
+  create<T extends KubernetesObject>(
+    type: ResourceType,
+    object: T,
+    options?: WriteOptions & { subresource?: string },
+  ): Promise<T>;
   /** PUT; `subresource` is usually `status`. The object must carry its name and, to be safe against lost updates, its resourceVersion. */
   update<T extends KubernetesObject>(
     type: ResourceType,

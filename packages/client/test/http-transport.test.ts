@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +13,7 @@ import {
   transportFromKubeconfig,
 } from "../src/node.ts";
 import { createMemoryApi, type MemoryApi } from "../src/testing/index.ts";
+import { serveTransport } from "./loopback-server.ts";
 
 const cleanups: (() => void)[] = [];
 afterEach(() => {
@@ -20,37 +21,15 @@ afterEach(() => {
 });
 
 /** Puts a memory API on a loopback port. */
-async function serve(memory: MemoryApi): Promise<{ server: Server; url: string; headers: Record<string, unknown>[] }> {
-  const headers: Record<string, unknown>[] = [];
-  const server = createServer(async (request, response) => {
-    headers.push(request.headers);
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk as Buffer);
-    const abort = new AbortController();
-    response.once("close", () => abort.abort());
-    const answer = await memory.transport({
-      method: request.method as "GET",
-      path: request.url!,
-      headers: {},
-      ...(chunks.length === 0 ? {} : { body: Buffer.concat(chunks).toString() }),
-      signal: abort.signal,
-    });
-    response.writeHead(answer.status, answer.headers as Record<string, string>);
-    response.flushHeaders();
-    for await (const chunk of answer.stream ?? [answer.body ?? ""]) response.write(chunk);
-    response.end();
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  cleanups.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, headers };
+async function serve(memory: MemoryApi) {
+  const server = await serveTransport(memory.transport);
+  cleanups.push(() => void server.close());
+  return server;
 }
 
 test("requests, error statuses and watches over real sockets; a reset connection is survived", async () => {
   const memory = createMemoryApi();
-  const { server, url, headers } = await serve(memory);
+  const { reset, url, headers } = await serve(memory);
   const transport = createHttpTransport({ url, token: () => "secret" });
   cleanups.push(() => transport.close());
   const api = createApiClient(transport);
@@ -84,7 +63,7 @@ test("requests, error statuses and watches over real sockets; a reset connection
     });
   memory.apply(resources.configMaps, { metadata: { name: "größe", namespace: "default" }, data: { value: "2" } });
   await seen("2");
-  server.closeAllConnections();
+  reset();
   memory.apply(resources.configMaps, { metadata: { name: "größe", namespace: "default" }, data: { value: "3" } });
   await seen("3");
 });

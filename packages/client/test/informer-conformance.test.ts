@@ -1,7 +1,9 @@
 import { type ConfigMap, resources } from "@portolan/core";
 import { describe, expect, test } from "vitest";
-import { type InformerSubject, informerConformance } from "../src/conformance/index.ts";
+import { type ConformanceEnvironment, type InformerSubject, informerConformance } from "../src/conformance/index.ts";
 import { createInformer, type Informer, type KubernetesApi } from "../src/index.ts";
+import { createHttpTransport } from "../src/node.ts";
+import { serveTransport } from "./loopback-server.ts";
 
 const supports = { duplicates: true, reordering: true, watchList: true };
 const subject: InformerSubject = {
@@ -11,6 +13,27 @@ const subject: InformerSubject = {
 
 describe("createInformer", () => {
   for (const { name, run } of informerConformance(subject)) test(name, run);
+});
+
+describe("createInformer over real sockets", () => {
+  const environment: ConformanceEnvironment = {
+    async connect(inner) {
+      const server = await serveTransport(inner);
+      const transport = createHttpTransport({ url: server.url });
+      return {
+        transport,
+        async close() {
+          transport.close();
+          await server.close();
+        },
+      };
+    },
+    // Both ends are in this process: what one sends, the other reads a few turns of the event loop later, however slow they are.
+    async settle() {
+      for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+    },
+  };
+  for (const { name, run } of informerConformance(subject, 3, environment)) test(name, run, 60_000);
 });
 
 /** Runs the named cases against a broken subject: each must reject it. */
@@ -48,7 +71,7 @@ describe("the kit rejects an informer that", () => {
       "does not flood a server that ends every watch at once",
       "does not flood a server that answers every watch with 410",
     );
-  });
+  }, 30_000);
 
   test("does not tell deletions", async () => {
     await rejected(

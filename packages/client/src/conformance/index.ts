@@ -10,4 +10,9 @@
  *
  * @packageDocumentation
  */
-export { type ConformanceCase, type InformerSubject, informerConformance } from "./informer-conformance.ts";
+export {
+  type ConformanceCase,
+  type ConformanceEnvironment,
+  type InformerSubject,
+  informerConformance,
+} from "./informer-conformance.ts";

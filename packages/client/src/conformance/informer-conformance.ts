@@ -6,6 +6,7 @@ import { objectKey } from "../object-store.ts";
 import { createFakeClock, type FakeClock, settle } from "../testing/fake-clock.ts";
 import { createFaultInjector, type FaultInjector } from "../testing/fault-injector.ts";
 import { createMemoryApi, type MemoryApi } from "../testing/memory-api.ts";
+import type { Transport } from "../transport.ts";
 
 /** An informer implementation, and what it claims. */
 export interface InformerSubject {
@@ -20,6 +21,19 @@ export interface InformerSubject {
     readonly watchList: boolean;
   };
 }
+
+/** The way between informer and server. Default: a function call. */
+export interface ConformanceEnvironment {
+  /** A transport to `inner` on that way, for one case. */
+  connect(inner: Transport): Promise<{ readonly transport: Transport; close(): Promise<void> }>;
+  /** Waits until everything that was sent has arrived. */
+  settle(): Promise<void>;
+}
+
+const inProcess: ConformanceEnvironment = {
+  connect: async (transport) => ({ transport, close: async () => {} }),
+  settle,
+};
 
 /** One case: `run` rejects with an `Error` that says what was expected. */
 export interface ConformanceCase {
@@ -50,6 +64,7 @@ interface Scene {
   /** What handlers were told: `+name=value`, `~name=value`, `-name`. */
   readonly told: string[];
   readonly abort: AbortController;
+  settle(): Promise<void>;
   write(name: string, value: string): void;
   remove(name: string): void;
   /** Store, handlers' view and server agree. */
@@ -62,14 +77,17 @@ interface Scene {
 async function play(
   subject: InformerSubject,
   act: (scene: Scene) => Promise<void>,
+  environment: ConformanceEnvironment,
   options: InformerOptions<ConfigMap> & { readonly started?: boolean } = {},
 ): Promise<void> {
   const { started = true, ...informerOptions } = options;
   const memory = createMemoryApi();
   const faults = createFaultInjector(memory.transport);
-  const clock = createFakeClock();
+  const { settle } = environment;
+  const clock = createFakeClock(undefined, settle);
+  const connection = await environment.connect(faults.transport);
   const abort = new AbortController();
-  const informer = subject.create(createApiClient(faults.transport), {
+  const informer = subject.create(createApiClient(connection.transport), {
     clock,
     random: randomFrom(7),
     idleTimeout: 60_000,
@@ -106,6 +124,7 @@ async function play(
     informer,
     told,
     abort,
+    settle,
     write: (name, value) => {
       memory.apply<ConfigMap>(resources.configMaps, { metadata: { name, namespace: "default" }, data: { value } });
     },
@@ -142,6 +161,8 @@ async function play(
   } finally {
     abort.abort();
     await settle();
+    await connection.close();
+    await settle();
   }
   require(faults.openWatches === 0, () => "a watch is open after the signal fired");
   require(clock.timers === 0, () => `${clock.timers} timers are set after the signal fired`);
@@ -150,15 +171,19 @@ async function play(
 /** Longer than any back-off of the scenes. */
 const longEnough = 120_000;
 
-/** The cases for one subject. `seeds` is the number of random histories. */
-export function informerConformance(subject: InformerSubject, seeds: number = 20): readonly ConformanceCase[] {
+/** The cases for one subject on one way to the server. `seeds` is the number of random histories. */
+export function informerConformance(
+  subject: InformerSubject,
+  seeds: number = 20,
+  environment: ConformanceEnvironment = inProcess,
+): readonly ConformanceCase[] {
   const cases: ConformanceCase[] = [];
   const add = (
     name: string,
     act: (scene: Scene) => Promise<void>,
     options?: InformerOptions<ConfigMap> & { readonly started?: boolean },
   ): void => {
-    cases.push({ name, run: () => play(subject, act, options) });
+    cases.push({ name, run: () => play(subject, act, environment, options) });
   };
 
   add("lists, then follows the watch", async (scene) => {
@@ -166,7 +191,7 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
     scene.write("a", "2");
     scene.remove("b");
     scene.write("c", "1");
-    await settle();
+    await scene.settle();
     require(scene.told.slice(2).join() === "~a=2,-b,+c=1", () => `told ${scene.told}`);
     scene.agree();
   });
@@ -185,7 +210,7 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
         { clock: scene.clock, pageSize: 1 },
       );
       informer.start(scene.abort.signal);
-      await settle();
+      await scene.settle();
       require(informer.lister.list().length === 2, () => `${informer.lister.list().length} of 2 objects`);
     },
     { started: false },
@@ -210,7 +235,7 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
   add("reads events whatever the chunks, also inside a character", async (scene) => {
     scene.faults.splitChunks(3);
     scene.write("a", "„größer“ 漢字 🗺");
-    await settle();
+    await scene.settle();
     scene.agree();
     require(scene.told.includes("~a=„größer“ 漢字 🗺"), () => `told ${scene.told}`);
   });
@@ -235,7 +260,7 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
   add("relists after compaction and tells the difference", async (scene) => {
     scene.faults.cutWatches();
     scene.faults.failNext(2, 0, (request) => request.watch);
-    await settle();
+    await scene.settle();
     scene.write("a", "2");
     scene.remove("b");
     scene.write("c", "1");
@@ -257,7 +282,7 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
   add("resumes from a bookmark after compaction", async (scene) => {
     scene.memory.compact();
     scene.memory.bookmark();
-    await settle();
+    await scene.settle();
     scene.faults.cutWatches();
     scene.write("a", "2");
     await scene.clock.advance(longEnough);
@@ -268,7 +293,7 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
   add("tells a deletion and an addition when an object was made anew meanwhile", async (scene) => {
     scene.faults.cutWatches();
     scene.faults.failNext(1, 0, (request) => request.watch);
-    await settle();
+    await scene.settle();
     scene.remove("a");
     scene.write("a", "9");
     scene.memory.compact();
@@ -283,7 +308,7 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
       async (scene) => {
         scene.faults.failNext(5, status);
         scene.informer.start(scene.abort.signal);
-        await settle();
+        await scene.settle();
         require(!scene.informer.hasSynced, () => "synced without an answer");
         await scene.clock.advance(longEnough);
         scene.faults.failNext(5, status, (request) => request.watch);
@@ -334,11 +359,11 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
     });
     require([...late].sort().join() === "+a,+b", () => `replayed ${late}`);
     scene.write("a", "2");
-    await settle();
+    await scene.settle();
     require(late.at(-1) === "~a", () => `told ${late}`);
     remove();
     scene.write("a", "3");
-    await settle();
+    await scene.settle();
     require(late.length === 3, () => `told ${late} after removal`);
   });
 
@@ -356,7 +381,7 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
       scene.informer.addHandler({ update: (_, object) => after.push(object.metadata.name ?? "") });
       scene.write("a", "2");
       scene.write("b", "2");
-      await settle();
+      await scene.settle();
       scene.agree();
       require(after.join() === "a,b", () => `the next handler was told ${after}`);
       require(errors.length === 2, () => `${errors.length} of 2 errors were reported`);
@@ -386,7 +411,7 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
       scene.remove("b");
       scene.remove("c");
       scene.write("c", "3");
-      await settle();
+      await scene.settle();
       scene.agree();
       require(scene.told.slice(2).join() === "+c=1,~c=2,-b,-c,+c=3", () => `told ${scene.told}`);
     });
@@ -396,12 +421,12 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
       scene.faults.swapNextEvents();
       scene.write("a", "2");
       scene.write("a", "3");
-      await settle();
+      await scene.settle();
       scene.agree();
       scene.faults.swapNextEvents();
       scene.write("b", "2");
       scene.remove("b");
-      await settle();
+      await scene.settle();
       scene.agree();
     });
 
@@ -411,7 +436,7 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
       async (scene) => {
         require(scene.listRequests() === 0, () => `listed ${scene.listRequests()} times`);
         scene.write("a", "2");
-        await settle();
+        await scene.settle();
         scene.agree();
       },
       { watchList: true },
@@ -421,7 +446,7 @@ export function informerConformance(subject: InformerSubject, seeds: number = 20
       async (scene) => {
         scene.faults.failNext(1, 422);
         scene.informer.start(scene.abort.signal);
-        await settle();
+        await scene.settle();
         require(scene.informer.hasSynced, () => "not synced");
         scene.agree();
       },

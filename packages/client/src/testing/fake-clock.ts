@@ -21,8 +21,12 @@ export async function settle(): Promise<void> {
   for (let turn = 0; turn < turns; turn++) await Promise.resolve();
 }
 
-/** Makes a {@link FakeClock} that shows `now` (milliseconds since the epoch). */
-export function createFakeClock(now: number = Date.UTC(2026, 0, 1)): FakeClock {
+/**
+ * Makes a {@link FakeClock} that shows `now` (milliseconds since the epoch).
+ *
+ * @param rest waits after each timer until its consequences have come to rest; more than {@link settle} where sockets are involved
+ */
+export function createFakeClock(now: number = Date.UTC(2026, 0, 1), rest: () => Promise<void> = settle): FakeClock {
   const pending = new Map<number, { at: number; callback: () => void }>();
   let time = now;
   let sequence = 0;
@@ -43,13 +47,13 @@ export function createFakeClock(now: number = Date.UTC(2026, 0, 1)): FakeClock {
     },
     async advance(milliseconds) {
       const end = time + milliseconds;
-      await settle();
+      await rest();
       for (let id = next(end); id !== undefined; id = next(end)) {
         const timer = pending.get(id)!;
         pending.delete(id);
         time = Math.max(time, timer.at);
         timer.callback();
-        await settle();
+        await rest();
       }
       time = end;
     },
