@@ -13,13 +13,13 @@ function zoneFile(count) {
 }
 
 const servers = {
-  Knot: (directory, port) => ({
+  Knot: (directory, port, address = "127.0.0.1") => ({
     command: "knotd",
     arguments: ["-c", join(directory, "knot.conf")],
     file: "knot.conf",
     text: `server:
   rundir: ${directory}
-  listen: 127.0.0.1@${port}
+  listen: ${address}@${port}
   udp-workers: 1
   tcp-workers: 1
   background-workers: 1
@@ -67,7 +67,7 @@ function freePort() {
 }
 
 /** Processor seconds of a process and its children, living and dead. */
-function processorSeconds(pid) {
+export function processorSeconds(pid) {
   const children =
     spawnSync("pgrep", ["-P", `${pid}`], { encoding: "utf8" })
       .stdout?.split("\n")
@@ -91,6 +91,14 @@ function answers(port, query) {
     socket.on("error", () => end(false));
     socket.send(query, port, "127.0.0.1");
   });
+}
+
+/** Writes the files of a Knot for an address; returns its command line. */
+export function configureKnot(directory, count, address) {
+  const { command, arguments: parameters, file, text } = servers.Knot(directory, 53, address);
+  writeFileSync(join(directory, "zone"), zoneFile(count));
+  writeFileSync(join(directory, file), text);
+  return [command, ...parameters];
 }
 
 /** Starts a peer; undefined when it is not installed. */

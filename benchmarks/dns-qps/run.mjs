@@ -9,6 +9,7 @@ import { createClusterZone } from "@portolan/dns/zone";
 import { heading, liveOctets, mebibytes, quantile, report, spread } from "../figures.mjs";
 import { measureChanges } from "./changes.mjs";
 import { measureFrames } from "./frames.mjs";
+import { measureNetns } from "./netns.mjs";
 import { startPeers } from "./peers.mjs";
 
 const services = 10_000;
@@ -187,6 +188,7 @@ async function compare() {
     await Promise.all(peers.map((peer) => peer.stop()));
   }
   measureFrames(serviceObjects, query);
+  await measureNetns(serviceObjects, names);
   await measureChanges(serviceObjects.slice(0, 1000), query);
 }
 
