@@ -1,4 +1,6 @@
 import type { LoadBalancerProvider } from "@portolan/lb";
+import { awsProvider } from "@portolan/lb-aws";
+import { MemoryCloud } from "@portolan/lb-aws/testing";
 import { azureProvider } from "@portolan/lb-azure";
 import { AzureCloud } from "@portolan/lb-azure/testing";
 import { gcpProvider } from "@portolan/lb-gcp";
@@ -15,6 +17,15 @@ export interface Cloud {
 
 /** The clouds of the article, with its own annotations. */
 export const clouds: readonly Cloud[] = [
+  {
+    name: "AWS",
+    provider: () => awsProvider({ clusterName: "shop", port: new MemoryCloud() }) as LoadBalancerProvider,
+    external: { "service.beta.kubernetes.io/aws-load-balancer-type": "nlb" },
+    internal: {
+      "service.beta.kubernetes.io/aws-load-balancer-type": "nlb",
+      "service.beta.kubernetes.io/aws-load-balancer-internal": "true",
+    },
+  },
   {
     name: "GCP",
     provider: () =>

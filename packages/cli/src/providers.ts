@@ -38,6 +38,24 @@ function azureCredential(): { getToken(scope: string): Promise<{ token: string }
 }
 
 const providers: Readonly<Record<string, ProviderEntry>> = {
+  aws: {
+    needs: ["clusterName", "region"],
+    async memory(cluster) {
+      const { awsProvider } = await import("@portolan/lb-aws");
+      const { MemoryCloud } = await import("@portolan/lb-aws/testing");
+      return awsProvider({ clusterName: cluster, port: new MemoryCloud() }) as LoadBalancerProvider;
+    },
+    async live(configuration) {
+      const { awsProvider } = await import("@portolan/lb-aws");
+      const { sdkPort } = await import("@portolan/lb-aws/sdk");
+      const { endpoint, ...settings } = configuration as unknown as Omit<Parameters<typeof awsProvider>[0], "port"> & {
+        readonly region: string;
+        readonly endpoint?: string;
+      };
+      const port = await sdkPort({ region: settings.region, ...(endpoint === undefined ? {} : { endpoint }) });
+      return awsProvider({ ...settings, port }) as LoadBalancerProvider;
+    },
+  },
   azure: {
     needs: ["clusterName", "subscription", "resourceGroup", "location", "vnetName", "subnetName"],
     async memory(cluster) {

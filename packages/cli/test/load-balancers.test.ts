@@ -66,6 +66,20 @@ describe("portolan lb plan", () => {
     expect(none.text).toContain("nothing to do");
   });
 
+  it.each([
+    ["aws", { "service.beta.kubernetes.io/aws-load-balancer-type": "nlb" }, "internet-facing"],
+    ["aws", { "service.beta.kubernetes.io/aws-load-balancer-internal": "true" }, "internal"],
+    ["gcp", { "networking.gke.io/load-balancer-type": "Internal" }, "INTERNAL"],
+    ["azure", internal, "kubernetes-internal"],
+  ])("plans the article's examples for %s: %j", async (provider, annotations, scheme) => {
+    const file = manifest("a", annotations as unknown as Record<string, string>);
+    const { code, text } = await portolan("plan", "-f", file, "--provider", provider);
+    expect(code).toBe(0);
+    expect(text).toMatch(/[1-9]\d* to add/);
+    const json = await portolan("plan", "-f", file, "--provider", provider, "-o", "json");
+    expect(json.text).toContain(scheme);
+  });
+
   it("refuses a misspelt annotation that would have made it public, and names the right one", async () => {
     const file = manifest("a", { "service.beta.kubernetes.io/azure-load-balancer-internl": "true" });
     const { code, text } = await portolan("plan", "-f", file, "--provider", "azure");
