@@ -52,6 +52,14 @@ export {
 export { ArpView, EthernetView, IcmpView, IPv4View, IPv6View, SctpView, TcpView, UdpView } from "./packet-views.ts";
 export { type Capture, type CapturedPacket, linkTypes, PcapError, readPcap, writePcap } from "./pcap.ts";
 export {
+  type CaptureInterface,
+  type InterfaceCapture,
+  type InterfacePacket,
+  readCapture,
+  readPcapng,
+  writePcapng,
+} from "./pcapng.ts";
+export {
   etherTypes,
   formatMacAddress,
   type IPProtocolName,
