@@ -4,6 +4,7 @@ import { up } from "./up.ts";
 
 const usage = `usage: portolan up [options]
        portolan lb plan|owned|gc [options]      (portolan lb --help)
+       portolan replay CAPTURE [options]        (portolan replay --help)
 
 Starts a Kubernetes cluster for Service networking on this machine, with a real application behind every kind of Service,
 makes requests through all of them, and prints who answered and what the dataplane did.
@@ -54,6 +55,10 @@ export async function main(argv: readonly string[]): Promise<number> {
       // Only who plans load balancers loads their providers.
       const { loadBalancers } = await import("./load-balancers.ts");
       return await loadBalancers(argv.slice(1), controller.signal, (text) => console.log(text));
+    }
+    if (argv[0] === "replay") {
+      const { replayCapture } = await import("./replay.ts");
+      return replayCapture(argv.slice(1), (text) => console.log(text));
     }
     let parsed: ReturnType<typeof parse>;
     try {
