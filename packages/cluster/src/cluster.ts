@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { PassThrough, type Readable, type Writable } from "node:stream";
-import { type ApiServer, createApiServer, type PodStreams } from "@portolan/apiserver";
+import { type ApiServer, createApiServer, createServiceAccountController, type PodStreams } from "@portolan/apiserver";
 import {
   createApiClient,
   createEventRecorder,
@@ -49,7 +49,7 @@ import {
 } from "./kubelet/index.ts";
 import { applyObject } from "./manifests.ts";
 import { type ClusterMode, chooseMode } from "./mode.ts";
-import { createNetnsFabric, type NetnsFabric, type NetnsNode } from "./netns/index.ts";
+import { createNetnsFabric, type NetnsFabric, type NetnsNode, openDoor } from "./netns/index.ts";
 import { bareNode } from "./nodes.ts";
 import { startProcessKeeper } from "./process-keeper.ts";
 
@@ -147,6 +147,7 @@ const podCIDR = "10.244.0.0/16";
 const dnsAddress = "10.96.0.10";
 /** What the Service `kubernetes` leads to; mode netns gives it to the API server. */
 const apiAddress = "172.18.0.1";
+const apiPort = 6443;
 const outsider = "172.18.0.100";
 const usualPorts = { api: 16443, dns: 10053, gateway: 10080 };
 
@@ -281,7 +282,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     const server: ApiServer = await createApiServer({
       serviceCIDRs: [serviceCIDR],
       podStreams,
-      advertise: { address: apiAddress, port: 6443 },
+      advertise: { address: apiAddress, port: apiPort },
       ...(options.dataDirectory === undefined ? {} : { dataDirectory: options.dataDirectory }),
     });
     endings.add("the API server", () => server.close());
@@ -312,6 +313,11 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     });
 
     for (const [name, part] of createControllers(shared)) run(name, part);
+    const { certificateAuthority } = listening;
+    run(
+      "service accounts",
+      createServiceAccountController({ ...shared("service-account-controller"), certificateAuthority }),
+    );
     const provider = localProvider({ pools: [{ name: "default", addresses: ["172.18.255.1-172.18.255.250"] }] });
     run("load balancers", createServiceController({ ...shared("service-controller"), providers: [provider] }));
 
@@ -337,6 +343,10 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       await server.listenUnix(apiSocket);
       fabric = await createNetnsFabric({ clientAddresses: [outsider] });
       endings.add("the fabric", () => fabric?.close());
+      // Pods reach the API server as the Service `kubernetes`, and nothing else of this machine.
+      const controlPlane = fabric.addExternalHost({ name: "control-plane", addresses: [apiAddress] });
+      const door = await openDoor(controlPlane, apiPort, listening.port);
+      endings.add("the pods' door to the API server", () => door.close());
       for (const { name, address, podCIDR: own } of names) {
         const node = await fabric.addNode({
           name,

@@ -9,6 +9,7 @@ export { createEventCounter, type EventCounter, eventCounterAt } from "./event-c
 export { SystemCallError } from "./libc.ts";
 export {
   type BindMount,
+  type DirectoryAddition,
   type NamespaceCommand,
   type NamespaceCommandOptions,
   namespaceCommand,

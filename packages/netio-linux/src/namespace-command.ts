@@ -15,12 +15,25 @@ export interface BindMount {
   readonly readOnly?: boolean;
 }
 
+/** Entries that a program sees in a directory beside those that are there. */
+export interface DirectoryAddition {
+  /** Absolute path, existing, without symbolic links. */
+  readonly directory: string;
+  /** Absolute path of a directory with the further entries; without commas and colons. */
+  readonly entries: string;
+}
+
 /** What to run, and where. */
 export interface NamespaceCommandOptions {
   /** The namespace, or the path of one (`/proc/PID/ns/net`, `/proc/PID/fd/N`). */
   readonly netns: Pick<NetworkNamespace, "path"> | string;
   /** The program and its arguments. */
   readonly argv: readonly string[];
+  /**
+   * Directories shown with more in them than they have, read-only: places for {@link mounts} that this machine lacks. They come
+   * before the mounts.
+   */
+  readonly additions?: readonly DirectoryAddition[];
   /** Files of a private mount namespace, for example `/etc/resolv.conf`. */
   readonly mounts?: readonly BindMount[];
   /** Hostname in a UTS namespace of its own. */
@@ -88,6 +101,10 @@ export function namespaceCommand(options: NamespaceCommandOptions): NamespaceCom
   const mountProgram = absolutePath("mount");
   const steps: string[] = [];
   const parameters: string[] = [];
+  for (const { directory, entries } of options.additions ?? []) {
+    steps.push(`${mountProgram} -t overlay overlay -o "lowerdir=$2:$1" "$1"`, "shift 2");
+    parameters.push(directory, entries);
+  }
   for (const mount of mounts) {
     steps.push(`${mountProgram} --bind "$1" "$2"`);
     if (mount.readOnly === true) steps.push(`${mountProgram} -o remount,bind,ro "$2"`);

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -120,6 +120,23 @@ describe.skipIf(missing !== undefined)("network namespaces", () => {
         expect(result.status).toBe(7);
       }
       expect(spawnSync("cat", ["/etc/hosts"], { encoding: "utf8" }).stdout).not.toContain("nine");
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  test("a program sees files where this machine has no directory, and what is there too", () => {
+    const directory = mkdtempSync(join(tmpdir(), "netio-linux-"));
+    try {
+      mkdirSync(join(directory, "entries", "portolan", "deep"), { recursive: true });
+      mkdirSync(join(directory, "shown"));
+      writeFileSync(join(directory, "shown", "file"), "shown");
+      const additions = [{ directory: "/etc", entries: join(directory, "entries") }];
+      const mounts = [{ source: join(directory, "shown"), target: "/etc/portolan/deep", readOnly: true }];
+      const script =
+        "cat /etc/portolan/deep/file; test -e /etc/passwd && echo +; touch /etc/portolan/other 2>/dev/null || echo -";
+      expect(runIn(left, ["sh", "-c", script], { additions, mounts }).out).toBe("shown+\n-\n");
+      expect(existsSync("/etc/portolan")).toBe(false);
     } finally {
       rmSync(directory, { recursive: true });
     }

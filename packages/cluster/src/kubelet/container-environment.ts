@@ -6,6 +6,7 @@ import {
   type Pod,
   type Secret,
 } from "@portolan/core";
+import { parseQuantity } from "../scheduler/resource-requests.ts";
 
 /** Why a container cannot be started as it is configured; its waiting reason is `CreateContainerConfigError`. */
 export class ContainerConfigurationError extends Error {
@@ -19,6 +20,8 @@ export interface EnvironmentSources {
   readonly podAddresses: readonly string[];
   readonly nodeName: string;
   readonly nodeAddresses: readonly string[];
+  /** The node's, by resource. */
+  readonly capacity: Readonly<Record<string, string>>;
   /** Undefined when there is none of that name. */
   configMap(name: string): Promise<ConfigMap | undefined>;
   secret(name: string): Promise<Secret | undefined>;
@@ -29,6 +32,9 @@ function fieldValue(path: string, sources: EnvironmentSources): string {
   const mapped = /^metadata\.(labels|annotations)\['(.*)'\]$/.exec(path);
   if (mapped !== null) return pod.metadata[mapped[1] as "labels" | "annotations"]?.[mapped[2] ?? ""] ?? "";
   switch (path) {
+    case "metadata.labels":
+    case "metadata.annotations":
+      return formatMap(pod.metadata[path === "metadata.labels" ? "labels" : "annotations"] ?? {});
     case "metadata.name":
       return pod.metadata.name ?? "";
     case "metadata.namespace":
@@ -52,10 +58,26 @@ function fieldValue(path: string, sources: EnvironmentSources): string {
   }
 }
 
-function resourceValue(reference: NonNullable<EnvVarSource["resourceFieldRef"]>, pod: Pod, own: Container): string {
-  const container = pod.spec?.containers.find(({ name }) => name === reference.containerName) ?? own;
+/** Lines `key="value"`, in order of the keys. Source: pkg/fieldpath, FormatMap. */
+function formatMap(values: Readonly<Record<string, string>>): string {
+  return Object.keys(values)
+    .sort()
+    .map((key) => `${key}=${JSON.stringify(values[key])}`)
+    .join("\n");
+}
+
+/** Rounded up to whole divisors; a limit that is not set is what the node has. Source: pkg/api/v1/resource, ExtractContainerResourceValue. */
+function resourceValue(
+  reference: NonNullable<EnvVarSource["resourceFieldRef"]> & { readonly divisor?: string },
+  { pod, capacity }: EnvironmentSources,
+  own: Container,
+): string {
+  const containers = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])];
+  const container = containers.find(({ name }) => name === reference.containerName) ?? own;
   const [kind, resource = ""] = reference.resource.split(".", 2) as ["limits" | "requests", string?];
-  return container.resources?.[kind]?.[resource] ?? "0";
+  const amount = container.resources?.[kind]?.[resource] ?? (kind === "limits" ? capacity[resource] : undefined) ?? "0";
+  const divisor = parseQuantity(reference.divisor ?? "1") || 1;
+  return String(Math.ceil(parseQuantity(amount) / divisor));
 }
 
 async function keyValue(
@@ -76,7 +98,7 @@ async function keyValue(
 }
 
 /** The texts of a ConfigMap or, decoded, of a Secret. */
-export function dataOf(object: ConfigMap | Secret, kind: "ConfigMap" | "Secret"): Record<string, string> {
+function dataOf(object: ConfigMap | Secret, kind: "ConfigMap" | "Secret"): Record<string, string> {
   const entries = Object.entries(object.data ?? {});
   if (kind === "ConfigMap") return Object.fromEntries(entries);
   return Object.fromEntries(entries.map(([key, value]) => [key, Buffer.from(value, "base64").toString("utf8")]));
@@ -115,7 +137,7 @@ export async function containerEnvironment(
     let found: string | undefined;
     if (valueFrom.fieldRef !== undefined) found = fieldValue(valueFrom.fieldRef.fieldPath, sources);
     else if (valueFrom.resourceFieldRef !== undefined) {
-      found = resourceValue(valueFrom.resourceFieldRef, sources.pod, container);
+      found = resourceValue(valueFrom.resourceFieldRef, sources, container);
     } else if (valueFrom.configMapKeyRef !== undefined) {
       found = await keyValue(valueFrom.configMapKeyRef, "ConfigMap", sources);
     } else if (valueFrom.secretKeyRef !== undefined) found = await keyValue(valueFrom.secretKeyRef, "Secret", sources);

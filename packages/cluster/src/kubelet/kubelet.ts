@@ -31,13 +31,14 @@ import {
 } from "@portolan/core";
 import type { ImageTable, ResolvedImage } from "../images/image-table.ts";
 import type { EventSink } from "../workloads/event-sink.ts";
-import { containerEnvironment, dataOf, type EnvironmentSources } from "./container-environment.ts";
+import { containerEnvironment, type EnvironmentSources } from "./container-environment.ts";
 import { shellQuote } from "./container-process.ts";
 import type { RestartTimes } from "./container-runner.ts";
 import type { PodRuntime, PodSandbox } from "./pod-runtime.ts";
 import { createPodStreams } from "./pod-streams.ts";
 import { type NodeSurroundings, type PodWorker, startPodWorker } from "./pod-worker.ts";
 import { parseResolverConfiguration, podResolver, type ResolverConfiguration } from "./resolver-configuration.ts";
+import { createTokens, volumeFiles } from "./volume-files.ts";
 
 /** How the node presents itself. */
 export interface NodeRegistration {
@@ -124,6 +125,14 @@ export function createKubelet(options: KubeletOptions): Kubelet {
   const workers = new Map<string, PodWorker>();
   const queue = createWorkQueue({ clock });
   const resolver = options.resolver ?? machineResolver();
+  const tokens = createTokens(api, clock);
+  const capacity = {
+    cpu: String(availableParallelism()),
+    memory: `${Math.floor(totalmem() / 1024)}Ki`,
+    pods: "110",
+    "ephemeral-storage": "50Gi",
+    ...node.capacity,
+  };
 
   const read = async <T extends KubernetesObject>(
     type: ResourceType,
@@ -145,6 +154,7 @@ export function createKubelet(options: KubeletOptions): Kubelet {
       podAddresses: addresses,
       nodeName,
       nodeAddresses,
+      capacity,
       configMap: (name) => read<ConfigMap>(resources.configMaps, namespace, name),
       secret: (name) => read<Secret>(resources.secrets, namespace, name),
     };
@@ -172,7 +182,8 @@ export function createKubelet(options: KubeletOptions): Kubelet {
         clusterDomain,
         node: resolver,
       }),
-    volumeFiles: (pod, volume) => volumeFiles(pod, volume, sources(pod, [])),
+    volumeFiles: (pod, volume) =>
+      volumeFiles(volume, { ...sources(pod, pod.status?.podIPs?.map(({ ip }) => ip) ?? []), token: tokens.of(pod) }),
     commandDirectory: (image) => commandDirectory(image, options.runDirectory, runtime.isolated),
     event: (pod, type, reason, message) => events?.event(pod, type, reason, message, resources.pods),
     async writeStatus(pod, status) {
@@ -227,7 +238,10 @@ export function createKubelet(options: KubeletOptions): Kubelet {
       if (phase === "Succeeded" || phase === "Failed") return;
       worker = startPodWorker(pod, surroundings);
       workers.set(uid, worker);
-      void worker.done.then(() => workers.delete(uid));
+      void worker.done.then(() => {
+        workers.delete(uid);
+        tokens.forget(uid);
+      });
       return;
     }
     worker.update(pod);
@@ -241,13 +255,6 @@ export function createKubelet(options: KubeletOptions): Kubelet {
 
   // --- the node's object
   function nodeStatus(): NonNullable<Node["status"]> {
-    const capacity = {
-      cpu: String(availableParallelism()),
-      memory: `${Math.floor(totalmem() / 1024)}Ki`,
-      pods: "110",
-      "ephemeral-storage": "50Gi",
-      ...node.capacity,
-    };
     const time = timestamp();
     const pressure = (type: string, reason: string, message: string) => ({
       type,
@@ -442,45 +449,6 @@ function kernelVersion(): string {
   } catch {
     return "";
   }
-}
-
-interface KeyToPath {
-  readonly key: string;
-  readonly path: string;
-}
-
-async function volumeFiles(
-  pod: Pod,
-  volume: { readonly name: string } & Record<string, unknown>,
-  sources: EnvironmentSources,
-): Promise<Record<string, string> | undefined> {
-  const configMap = volume["configMap"] as { name?: string; items?: KeyToPath[] } | undefined;
-  const secret = volume["secret"] as { secretName?: string; items?: KeyToPath[] } | undefined;
-  const downward = volume["downwardAPI"] as
-    | { items?: { path: string; fieldRef?: { fieldPath: string } }[] }
-    | undefined;
-  if (downward !== undefined) {
-    const variables = await containerEnvironment(
-      {
-        name: "",
-        env: (downward.items ?? []).flatMap(({ path, fieldRef }) =>
-          fieldRef === undefined ? [] : [{ name: path, valueFrom: { fieldRef } }],
-        ),
-      },
-      {},
-      { ...sources, pod },
-    );
-    return variables;
-  }
-  let data: Record<string, string>;
-  if (configMap !== undefined) {
-    data = dataOf((await sources.configMap(configMap.name ?? "")) ?? { metadata: {} }, "ConfigMap");
-  } else if (secret !== undefined) {
-    data = dataOf((await sources.secret(secret.secretName ?? "")) ?? { metadata: {} }, "Secret");
-  } else return undefined;
-  const items = configMap?.items ?? secret?.items;
-  if (items === undefined) return data;
-  return Object.fromEntries(items.flatMap(({ key, path }) => (data[key] === undefined ? [] : [[path, data[key]]])));
 }
 
 const commandDirectories = new Map<string, string | undefined>();

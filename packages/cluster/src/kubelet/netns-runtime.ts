@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
@@ -7,6 +7,7 @@ import { programFile } from "../images/program-file.ts";
 import type { NetnsNode, NetworkPlace } from "../netns/node.ts";
 import { createAddressPool } from "./address-pool.ts";
 import { connectSocket } from "./loopback-runtime.ts";
+import { createMountPlaces } from "./mount-places.ts";
 import type { PodRuntime, PodSandbox } from "./pod-runtime.ts";
 
 /** Options of {@link createNetnsRuntime}. */
@@ -16,8 +17,9 @@ export interface NetnsRuntimeOptions {
 
 /**
  * Pods as processes in network namespaces of a node of the fabric: they have addresses of their own and everything they send goes
- * through the node's dataplane. Linux, as root. Files are shown at their mount paths where that path exists on this machine;
- * a private mount namespace cannot make new ones without writing into the machine's own folders.
+ * through the node's dataplane. Linux, as root. Files are shown at their mount paths: where this machine lacks the path, the nearest
+ * folder above it is shown with the missing ones in it, read-only. Only paths that would be new in `/` or in a folder for temporary files
+ * cannot be had that way, and are left out.
  */
 export function createNetnsRuntime(options: NetnsRuntimeOptions): PodRuntime {
   const { node } = options;
@@ -48,17 +50,19 @@ export function createNetnsRuntime(options: NetnsRuntimeOptions): PodRuntime {
         throw error;
       }
       const [address = ""] = addresses;
+      const places = createMountPlaces();
       return {
         addresses,
         environment: {},
         command: (argv, { mounts, directory }) =>
           place.command(argv, {
-            mounts: mounts.filter(({ target }) => existsSync(target)),
+            ...places.of(mounts),
             ...(hostNetwork ? {} : { hostname }),
             ...(directory === undefined ? {} : { directory }),
           }),
         connect: async (port, signal) => (await through).connect(address, port, signal),
         async close() {
+          places.remove();
           if (!hostNetwork) await node.removePod(name);
           release();
         },

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "@portolan/client";
 import type { Container, Pod, PodStatus } from "@portolan/core";
@@ -8,6 +8,7 @@ import { type ContainerRunner, createContainerRunner, type RestartTimes } from "
 import type { PodMount, PodRuntime, PodSandbox } from "./pod-runtime.ts";
 import { podStatus, waitingRecords } from "./pod-status.ts";
 import { formatResolverConfiguration, hostsFile, type PodResolver } from "./resolver-configuration.ts";
+import type { VolumeFiles } from "./volume-files.ts";
 
 /** What the workers of a node share. */
 export interface NodeSurroundings {
@@ -23,7 +24,7 @@ export interface NodeSurroundings {
   environment(pod: Pod, addresses: readonly string[], container: Container): Promise<Record<string, string>>;
   resolver(pod: Pod): PodResolver;
   /** Files of a volume, by relative path; undefined for kinds of volumes that hold no files at first. */
-  volumeFiles(pod: Pod, volume: { readonly name: string }): Promise<Readonly<Record<string, string>> | undefined>;
+  volumeFiles(pod: Pod, volume: { readonly name: string }): Promise<VolumeFiles | undefined>;
   commandDirectory(image: ResolvedImage): string | undefined;
   event(pod: Pod, type: "Normal" | "Warning", reason: string, message: string): void;
   /** Writes the status; `pod` is the newest state known. Rejections are tried again. */
@@ -46,6 +47,8 @@ export interface PodWorker {
 }
 
 const DEFAULT_GRACE = 30;
+/** Milliseconds between two looks at what volumes are made of. */
+const VOLUME_PERIOD = 60_000;
 
 /** Starts a pod at once. */
 export function startPodWorker(initial: Pod, node: NodeSurroundings): PodWorker {
@@ -143,20 +146,52 @@ export function startPodWorker(initial: Pod, node: NodeSurroundings): PodWorker 
     }));
   }
 
-  async function writeVolumes(): Promise<Map<string, string>> {
+  async function writeVolume(volume: { readonly name: string }): Promise<string> {
+    const path = join(directory, "volumes", volume.name);
+    mkdirSync(path, { recursive: true, mode: 0o755 });
+    for (const [file, content] of Object.entries((await node.volumeFiles(pod, volume)) ?? {})) {
+      const target = join(path, file);
+      if (!target.startsWith(`${path}/`)) continue;
+      mkdirSync(join(target, ".."), { recursive: true });
+      if (existsSync(target) && readFileSync(target).equals(Buffer.from(content))) continue;
+      // Whoever reads it meanwhile sees the old content or the new.
+      writeFileSync(`${target}.new`, content);
+      renameSync(`${target}.new`, target);
+    }
+    return path;
+  }
+
+  /** Folders of the pod's volumes; waits for what they are made of. Undefined when the pod stops before. */
+  async function writeVolumes(): Promise<Map<string, string> | undefined> {
     const paths = new Map<string, string>();
     for (const volume of pod.spec?.volumes ?? []) {
-      const path = join(directory, "volumes", volume.name);
-      mkdirSync(path, { recursive: true, mode: 0o755 });
-      paths.set(volume.name, path);
-      for (const [file, text] of Object.entries((await node.volumeFiles(pod, volume)) ?? {})) {
-        const target = join(path, file);
-        if (!target.startsWith(`${path}/`)) continue;
-        mkdirSync(join(target, ".."), { recursive: true });
-        writeFileSync(target, text);
+      for (let wait = 100; !paths.has(volume.name); wait = Math.min(wait * 2, 10_000)) {
+        if (stopping !== undefined) return undefined;
+        try {
+          paths.set(volume.name, await writeVolume(volume));
+        } catch (error) {
+          // A namespace's certificates and accounts are a moment younger than itself.
+          if (wait > 400) {
+            const text = error instanceof Error ? error.message : String(error);
+            event("Warning", "FailedMount", `MountVolume.SetUp failed for volume "${volume.name}" : ${text}`);
+          }
+          await new Promise<void>((resolve) => {
+            clock.schedule(resolve, wait);
+          });
+        }
       }
     }
     return paths;
+  }
+
+  /** Follows changes of ConfigMaps and Secrets, and renews tokens, as often as kubelets do. */
+  function keepVolumes(): () => void {
+    let cancel = clock.schedule(renew, VOLUME_PERIOD);
+    async function renew(): Promise<void> {
+      for (const volume of pod.spec?.volumes ?? []) await writeVolume(volume).catch(() => undefined);
+      if (stopping === undefined) cancel = clock.schedule(renew, VOLUME_PERIOD);
+    }
+    return () => cancel();
   }
 
   function addRunner(
@@ -225,6 +260,9 @@ export function startPodWorker(initial: Pod, node: NodeSurroundings): PodWorker 
     for (const warning of resolver.warnings) event("Warning", "DNSConfigForming", warning);
     await writeFiles(resolver, hostname);
     const volumes = await writeVolumes();
+    if (volumes === undefined) return;
+    const forgetVolumes = keepVolumes();
+    void finished.then(forgetVolumes);
     const initial = (pod.spec?.initContainers ?? []).map((container) =>
       addRunner(container, container.restartPolicy === "Always" ? "sidecar" : "init", volumes),
     );

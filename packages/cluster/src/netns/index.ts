@@ -1,4 +1,5 @@
 /** The embedded cluster's network on Linux: see `createNetnsFabric`. */
+export { type Door, openDoor } from "./door.ts";
 export { createNetnsFabric, type ExternalHostOptions, type FabricOptions, type NetnsFabric } from "./fabric.ts";
 export { ForwarderError } from "./forwarder-thread.ts";
 export type {
