@@ -36,7 +36,7 @@ import {
   managedGroupRules,
   orphanedMtuRules,
 } from "./security-groups.ts";
-import { type Call, type StepList, stepsOf } from "./steps.ts";
+import { type Call, type Step, type StepList, stepsOf } from "./steps.ts";
 import { discoverSubnets, namedSubnets, subnetDiscovery } from "./subnets.ts";
 import { instanceIdOf, inTreeTargetNodes } from "./targets.ts";
 
@@ -425,13 +425,30 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
       const port = boundPort(unbound, context);
       const ids = new Map(Object.entries(list.ids));
       let loadBalancer = current;
-      for (const { call } of list.steps) {
-        const run = (): Promise<unknown> =>
+      const done = new Set<Step>();
+      const run = async (step: Step): Promise<void> => {
+        const { call } = step;
+        const once = (): Promise<unknown> =>
           perform(port, context, cluster, key, call, withIds(call.parameters, ids) as unknown[]);
-        const result = call.lock === undefined ? await run() : await context.lock(call.lock, run);
-        if (call.produces === undefined) continue;
+        const result = call.lock === undefined ? await once() : await context.lock(call.lock, once);
+        done.add(step);
+        if (call.produces === undefined) return;
         ids.set(call.produces, typeof result === "string" ? result : (result as { arn: string }).arn);
         if (call.method === "createLoadBalancer") loadBalancer = result as LoadBalancer;
+      };
+      for (const step of list.steps) {
+        if (done.has(step)) continue;
+        try {
+          await run(step);
+        } catch (error) {
+          // At its quota a group takes new targets only after old ones went.
+          const leaving = list.steps.filter(
+            ({ call }) => call.method === "deregisterTargets" && call.parameters[0] === step.call.parameters[0],
+          );
+          if (awsCodeOf(error) !== "TooManyTargets" || leaving.every((each) => done.has(each))) throw error;
+          for (const each of leaving) await run(each);
+          await run(step);
+        }
       }
       if (loadBalancer === undefined) throw new ProviderError("Bug", "no load balancer after all steps");
       if (loadBalancer.state === "failed") {

@@ -1,6 +1,9 @@
 import { registerProviderTests } from "@portolan/lb/conformance";
-import { describe, it } from "vitest";
+import { describe, it, vi } from "vitest";
 import { memorySubject } from "./subject.ts";
+
+// Other work may share the machine.
+vi.setConfig({ testTimeout: 120_000 });
 
 registerProviderTests(memorySubject("aws in memory"), { describe, it });
 

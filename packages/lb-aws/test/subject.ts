@@ -53,6 +53,7 @@ export function sdkSubject(
   options: FakeEndpointOptions = {},
   annotations?: Readonly<Record<string, string>>,
 ): ProviderSubject<FakeEndpoint> {
+  const ports = new WeakMap<FakeEndpoint, Promise<AwsPort>>();
   const {
     createCloud: _,
     createProvider: __,
@@ -64,13 +65,16 @@ export function sdkSubject(
     ...memory,
     createCloud: () => startFakeEndpoint({ ...options, cloud: new MemoryCloud() }),
     async createProvider(endpoint, { instrument, cluster }) {
-      const port = await sdkPort({
-        region: "us-east-1",
-        endpoint: endpoint.url,
-        credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: secret },
-        maxAttempts: 1,
-      });
-      return awsProvider({ clusterName: cluster, port: instrument<AwsPort>(port), vpcId: "vpc-1" });
+      const port =
+        ports.get(endpoint) ??
+        sdkPort({
+          region: "us-east-1",
+          endpoint: endpoint.url,
+          credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: secret },
+          maxAttempts: 1,
+        });
+      ports.set(endpoint, port);
+      return awsProvider({ clusterName: cluster, port: instrument<AwsPort>(await port), vpcId: "vpc-1" });
     },
     snapshot: ({ cloud }) => memory.snapshot(cloud),
     drift: drift.map(
