@@ -3,6 +3,7 @@
  * The server as a process: `node dist/main.js --api-socket PATH | --kubeconfig PATH --listen 0.0.0.0:53 --domain cluster.local
  * [--corefile FILE] [--upstream HOST:PORT]…`. Prints one line when it answers and knows the cluster, ends on SIGTERM.
  */
+import cluster from "node:cluster";
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -11,10 +12,14 @@ import { createHttpTransport, transportFromKubeconfig } from "@portolan/client/n
 import { createAdmission } from "./server/admission.ts";
 import { durationFromText, endpointFromText, readServerConfiguration } from "./server/configuration.ts";
 import { DnsServerError, startDnsServer } from "./server/dns-server.ts";
+import { runWorkers } from "./workers.ts";
 
 const usage = `usage: main.js (--api-socket PATH | --kubeconfig PATH [--context NAME]) [--listen HOST:PORT]... [--domain NAME]
                [--corefile FILE] [--upstream HOST[:PORT]]... [--local-address IP]... [--lameduck DURATION]
-               [--cookies] [--rate-limit REPLIES_PER_SECOND] [--health HOST:PORT] [--ready HOST:PORT] [--metrics HOST:PORT]`;
+               [--workers COUNT] [--cookies] [--rate-limit REPLIES_PER_SECOND] [--health HOST:PORT] [--ready HOST:PORT] [--metrics HOST:PORT]`;
+
+/** Variable by which workers learn the secret that they share. */
+const cookieSecret = "PORTOLAN_DNS_COOKIE_SECRET";
 
 function fail(message: string): never {
   process.stderr.write(`dns: ${message}\n`);
@@ -35,6 +40,7 @@ async function main(): Promise<void> {
         upstream: { type: "string", multiple: true },
         "local-address": { type: "string", multiple: true },
         lameduck: { type: "string" },
+        workers: { type: "string" },
         cookies: { type: "boolean" },
         "rate-limit": { type: "string" },
         health: { type: "string" },
@@ -75,14 +81,39 @@ async function main(): Promise<void> {
     ...(values.ready === undefined ? {} : { ready: place(values.ready, 8181) }),
     ...(values.metrics === undefined ? {} : { metrics: place(values.metrics, 9153) }),
   };
+  const count = values.workers ?? "1";
+  if (!/^[1-9][0-9]?$/.test(count)) fail(`--workers: "${count}" is no number from 1 to 99`);
+  const blocks = text === undefined ? [] : readServerConfiguration(text, { environment: process.env });
+  if (cluster.isPrimary && count !== "1") {
+    const places =
+      Object.keys(endpoints).length > 0
+        ? endpoints
+        : {
+            health: blocks.find(({ health }) => health !== undefined)?.health,
+            ready: blocks.find(({ ready }) => ready !== undefined)?.ready,
+            metrics: blocks.find(({ prometheus }) => prometheus !== undefined)?.prometheus,
+          };
+    await runWorkers({
+      count: Number(count),
+      environment: { [cookieSecret]: randomBytes(16).toString("hex") },
+      endpoints: places,
+      onReady: (line) => process.stdout.write(line),
+      onError: (message) => process.stderr.write(`dns: ${message}\n`),
+    });
+    return;
+  }
   const lameduck = values.lameduck === undefined ? undefined : durationFromText(values.lameduck);
   const limit = values["rate-limit"];
   if (limit !== undefined && !/^[1-9][0-9]*$/.test(limit)) fail(`--rate-limit: "${limit}" is no number of replies`);
+  // A cookie that one worker gave must be taken by the others.
+  const secret = cluster.isWorker ? process.env[cookieSecret] : undefined;
   const admission =
     values.cookies === true || limit !== undefined
       ? createAdmission({
-          ...(values.cookies === true ? { cookies: { secret: randomBytes(16) } } : {}),
-          ...(limit === undefined ? {} : { rate: { repliesPerSecond: Number(limit) } }),
+          ...(values.cookies === true
+            ? { cookies: { secret: secret === undefined ? randomBytes(16) : Buffer.from(secret, "hex") } }
+            : {}),
+          ...(limit === undefined ? {} : { rate: { repliesPerSecond: Math.ceil(Number(limit) / Number(count)) } }),
         })
       : undefined;
   let lastError = "";
@@ -97,7 +128,8 @@ async function main(): Promise<void> {
       : { listen: values.listen.map((one) => place(one, 53)) }),
     ...(values.upstream === undefined ? {} : { upstreams: values.upstream }),
     ...(values["local-address"] === undefined ? {} : { localAddresses: values["local-address"] }),
-    ...(Object.keys(endpoints).length === 0 ? {} : { endpoints }),
+    // The first process speaks for all workers.
+    ...(cluster.isWorker ? { endpoints: {}, shared: true } : Object.keys(endpoints).length === 0 ? {} : { endpoints }),
     ...(admission === undefined ? {} : { admission }),
     log: (line) => process.stdout.write(`${line}\n`),
     onError(error) {
@@ -121,10 +153,7 @@ async function main(): Promise<void> {
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
 
-  const reload =
-    text === undefined
-      ? undefined
-      : readServerConfiguration(text, { environment: process.env }).find((block) => block.reload !== undefined)?.reload;
+  const reload = blocks.find((block) => block.reload !== undefined)?.reload;
   if (file !== undefined && reload !== undefined) {
     let known = text!;
     const look = (): void => {
@@ -157,7 +186,11 @@ async function main(): Promise<void> {
   const listening = [
     ...new Set(server.addresses.map(({ host, port }) => `${host.includes(":") ? `[${host}]` : host}:${port}`)),
   ];
-  process.stdout.write(`dns ready on ${listening.join(", ")}\n`);
+  const line = `dns ready on ${listening.join(", ")}\n`;
+  if (cluster.isWorker) {
+    process.on("message", () => process.send?.({ metrics: server.metrics() }));
+    process.send?.({ ready: line });
+  } else process.stdout.write(line);
 }
 
 main().catch((error: unknown) => fail((error as Error).message));

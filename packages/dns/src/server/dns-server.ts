@@ -57,6 +57,11 @@ export interface DnsServerOptions {
     readonly metrics?: HttpEndpoint;
   };
   readonly limits?: ListenerLimits;
+  /**
+   * Other processes, workers of `node:cluster`, listen on the same endpoints: with sockets of their own where Node can share ports
+   * (`reusePort`), else on the first process's.
+   */
+  readonly shared?: boolean;
   /** Cookies and limits of rates; see `createAdmission`. */
   readonly admission?: Admission;
   /** Milliseconds for questions under way when closing. Default 5000. */
@@ -390,11 +395,12 @@ export async function startDnsServer(options: DnsServerOptions = {}): Promise<Dn
       try {
         // A free TCP port may be taken for UDP already; another one is not.
         for (let attempt = 0; ; attempt++) {
-          const tcp = await listenTcp(host, port, current, onError, limits, (open) => {
+          const counted = (open: number): void => {
             openConnections = open;
-          });
+          };
+          const tcp = await listenTcp(host, port, current, onError, limits, counted, options.shared);
           try {
-            listeners.push(await listenUdp(host, tcp.port, current, onError));
+            listeners.push(await listenUdp(host, tcp.port, current, onError, options.shared));
             listeners.push(tcp);
             break;
           } catch (error) {

@@ -39,12 +39,22 @@ function plainAddress(address: string): string {
   return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
 }
 
-/** Opens a UDP endpoint. Rejects with the system's error when it cannot be bound. */
+/** Whether several processes can have sockets of their own on one port, among which the kernel spreads clients. */
+const reusesPorts = (() => {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  return process.platform === "linux" && (major > 23 || (major === 23 && minor >= 1) || (major === 22 && minor >= 12));
+})();
+
+/**
+ * Opens a UDP endpoint. `shared`: other processes listen there, too, as workers of `node:cluster`. Rejects with the system's error when it
+ * cannot be bound.
+ */
 export function listenUdp(
   host: string,
   port: number,
   handler: Pick<QueryHandler, "handle">,
   onError: (error: unknown) => void,
+  shared = false,
 ): Promise<Listener> {
   return new Promise((resolve, reject) => {
     const six = isIP(host) === 6;
@@ -52,6 +62,7 @@ export function listenUdp(
       type: six ? "udp6" : "udp4",
       ipv6Only: six && host !== "::",
       recvBufferSize: 4 << 20,
+      ...(shared && reusesPorts ? { reusePort: true } : {}),
       // Clients are addresses already; the usual look-up would wait a turn of the event loop for each reply.
       lookup: (address, _options, found) => found(null, address, six ? 6 : 4),
     });
@@ -83,7 +94,7 @@ export function listenUdp(
       } else if (result instanceof Uint8Array) send(result, from.port, from.address, true);
     });
     socket.once("error", reject);
-    socket.bind({ port, address: host, exclusive: true }, () => {
+    socket.bind({ port, address: host, exclusive: !shared || reusesPorts }, () => {
       socket.off("error", reject);
       socket.on("error", onError);
       const bound = socket.address();
@@ -115,6 +126,7 @@ export function listenTcp(
   onError: (error: unknown) => void,
   limits: ListenerLimits = {},
   onConnections: (open: number) => void = () => undefined,
+  shared = false,
 ): Promise<Listener> {
   const {
     readTimeout = 3000,
@@ -211,7 +223,9 @@ export function listenTcp(
   return new Promise((resolve, reject) => {
     const server: Server = createServer({ allowHalfOpen: true }, serve);
     server.once("error", reject);
-    server.listen({ port, host, exclusive: true, ipv6Only: isIP(host) === 6 && host !== "::" }, () => {
+    const own = !shared || reusesPorts;
+    const reuse = shared && reusesPorts ? { reusePort: true } : {};
+    server.listen({ port, host, exclusive: own, ...reuse, ipv6Only: isIP(host) === 6 && host !== "::" }, () => {
       server.off("error", reject);
       server.on("error", onError);
       const bound = server.address() as { address: string; port: number };
