@@ -1,6 +1,6 @@
 import type { KubernetesObject, ListMeta, ObjectMeta, Schema } from "@portolan/core";
 import { stringify as stringifyYaml } from "yaml";
-import { itemText, objectText } from "./encoding/object-text.ts";
+import { itemBytes, itemText, objectText } from "./encoding/object-text.ts";
 import { zeroObject } from "./encoding/presence.ts";
 import { type IncludeObject, printTable } from "./printers/index.ts";
 import type { Representation } from "./requests/media-type.ts";
@@ -76,11 +76,42 @@ export function printList(items: readonly StoredObject[], metadata: ListMeta, pr
         metadata,
         items: items.map((item) => partial(item.object, version)),
       });
-    case "object": {
-      const head = `{"kind":${JSON.stringify(definition.custom?.listKind ?? `${definition.kind}List`)},"apiVersion":${JSON.stringify(definition.apiVersion)},"metadata":${JSON.stringify(metadata)},"items":[`;
-      return `${head}${items.map((item) => itemText(item.object)).join(",")}]}`;
-    }
+    case "object":
+      return `${listHead(metadata, definition)}${items.map((item) => itemText(item.object)).join(",")}]}`;
   }
+}
+
+function listHead(metadata: ListMeta, definition: ResourceDefinition): string {
+  const kind = JSON.stringify(definition.custom?.listKind ?? `${definition.kind}List`);
+  return `{"kind":${kind},"apiVersion":${JSON.stringify(definition.apiVersion)},"metadata":${JSON.stringify(metadata)},"items":[`;
+}
+
+/**
+ * The UTF-8 of {@link printList} for lists of whole objects as compact JSON; `undefined` for other forms. It is copied together of the bytes of
+ * items: the text of a long list would be encoded anew for every answer.
+ */
+export function printListBytes(
+  items: readonly StoredObject[],
+  metadata: ListMeta,
+  printer: Printer,
+): Uint8Array | undefined {
+  const { as, format } = printer.representation;
+  if (as !== "object" || format !== "json" || printer.pretty) return undefined;
+  const head = Buffer.from(listHead(metadata, printer.definition));
+  const parts = items.map((item) => itemBytes(item.object));
+  let size = head.length + Math.max(0, parts.length - 1) + 2;
+  for (const part of parts) size += part.length;
+  const bytes = Buffer.allocUnsafe(size);
+  bytes.set(head);
+  let at = head.length;
+  for (const part of parts) {
+    if (at > head.length) bytes[at++] = 0x2c;
+    bytes.set(part, at);
+    at += part.length;
+  }
+  bytes[at++] = 0x5d;
+  bytes[at] = 0x7d;
+  return bytes;
 }
 
 /** One line of a watch. Only the first Table names its columns; ages are as of each event. */
@@ -102,9 +133,22 @@ export function createEventPrinter(
         }),
       );
       isFirst = false;
+    } else if (printer.representation.as === "object" && Object.isFrozen(object)) {
+      return eventLine(type, object, printer.definition);
     } else text = printObject(object, printer);
     return `{"type":"${type}","object":${text}}\n`;
   };
+}
+
+/** An event goes to all watchers one after the other, so one line is enough to make it once for all. */
+let lastLine = { type: "", object: {}, definition: {}, text: "" };
+
+function eventLine(type: string, object: KubernetesObject, definition: ResourceDefinition): string {
+  if (lastLine.object !== object || lastLine.type !== type || lastLine.definition !== definition) {
+    const text = `{"type":"${type}","object":${objectText(object, definition.kind, definition.apiVersion)}}\n`;
+    lastLine = { type, object, definition, text };
+  }
+  return lastLine.text;
 }
 
 /** The object of a bookmark: an empty one with a revision. */

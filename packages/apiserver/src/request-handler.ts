@@ -32,7 +32,7 @@ import {
 } from "./custom-resources/custom-resource-registry.ts";
 import { discoveryResponse, type VersionInfo } from "./discovery/index.ts";
 import { DecodeError } from "./encoding/decoding.ts";
-import { isJsonObject, type JsonValue } from "./encoding/json.ts";
+import { isJsonObject, JsonSyntaxError, type JsonValue } from "./encoding/json.ts";
 import { createEventCodec, eventsCollection } from "./event-codec.ts";
 import type { FaultInjector } from "./faults.ts";
 import type { FeatureGates } from "./feature-gates.ts";
@@ -619,7 +619,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       }
       return decoded.object as unknown as KubernetesObject;
     } catch (error) {
-      if (error instanceof DecodeError) throw patchInvalid(shown(), error.message);
+      if (error instanceof DecodeError || error instanceof JsonSyntaxError) throw patchInvalid(shown(), error.message);
       throw error;
     }
   }

@@ -28,8 +28,24 @@ export class JsonSyntaxError extends Error {
   }
 }
 
-/** Nesting that Go's decoder allows. */
-const maxDepth = 10_000;
+/**
+ * Nesting of values. Go's decoder allows ten times that; here all that walks objects may recurse, on a stack that does not grow.
+ */
+const maxDepth = 1_000;
+
+/** @throws JsonSyntaxError when a value nests deeper than text may */
+export function checkDepth(value: unknown): void {
+  let level: unknown[] = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > maxDepth + 1) throw new JsonSyntaxError("exceeded max depth", 0);
+    const next: unknown[] = [];
+    for (const item of level) {
+      if (typeof item !== "object" || item === null) continue;
+      for (const member of Object.values(item)) if (typeof member === "object" && member !== null) next.push(member);
+    }
+    level = next;
+  }
+}
 
 /**
  * Sets a member whatever its name: an assignment to `__proto__` would change the prototype instead.

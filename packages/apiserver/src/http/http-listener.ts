@@ -20,9 +20,12 @@ const maxHeaderSize = 64 * 1024;
 /** A request must be read within this time, in milliseconds; answers may take longer. */
 const requestTimeout = 60_000;
 
+/** Who takes nothing of a stream for this long is cut off, in milliseconds. */
+const stallTimeout = 30_000;
+
 /** What a listener serves. */
 export interface HttpListenerOptions {
-  readonly handle: (request: ApiRequest, user: User) => Promise<ApiResponse>;
+  readonly handle: (request: ApiRequest, user: User, form: "bytes") => Promise<ApiResponse>;
   /** Finds the user of a bearer token. */
   readonly userOfToken: (token: string) => User | undefined;
   /** Serves `upgrade`: exec, attach and port-forward. */
@@ -30,6 +33,8 @@ export interface HttpListenerOptions {
   /** TLS with client certificates of the same authority; absent for plain HTTP, where everybody is {@link HttpListenerOptions.plainUser}. */
   readonly certificates?: CertificateSet;
   readonly plainUser?: User;
+  /** @default 30_000 */
+  readonly stallTimeout?: number;
 }
 
 /** An HTTP server in front of the request handler. */
@@ -116,15 +121,22 @@ function writeHead(response: ServerResponse, answer: ApiResponse, length: number
   response.writeHead(answer.status, headers);
 }
 
-/** Sends a stream, no faster than the client reads it. */
-async function pipe(answer: ApiResponse, response: ServerResponse, isClosed: () => boolean): Promise<void> {
+/** Sends a stream, no faster than the client reads it. A client that stops reading is cut off: it would hold what was buffered for it. */
+async function pipe(
+  answer: ApiResponse,
+  response: ServerResponse,
+  isClosed: () => boolean,
+  patience: number,
+): Promise<void> {
   writeHead(response, answer, undefined);
   response.flushHeaders();
   for await (const chunk of answer.stream as AsyncIterable<string | Uint8Array>) {
     if (isClosed()) break;
     if (!response.write(chunk)) {
       await new Promise<void>((resolve) => {
+        const stalled = setTimeout(() => response.destroy(), patience);
         const done = (): void => {
+          clearTimeout(stalled);
           response.off("drain", done);
           response.off("close", done);
           resolve();
@@ -169,13 +181,14 @@ export function createHttpListener(options: HttpListenerOptions): HttpListener {
         signal: controller.signal,
         ...(body === undefined ? {} : { body }),
       };
-      const answer = await options.handle(apiRequest, user);
+      const answer = await options.handle(apiRequest, user, "bytes");
       if (isClosed) {
         // Whoever streams must learn that nobody reads.
         await answer.stream?.[Symbol.asyncIterator]().return?.();
         return;
       }
-      if (answer.stream !== undefined) await pipe(answer, response, () => isClosed);
+      if (answer.stream !== undefined)
+        await pipe(answer, response, () => isClosed, options.stallTimeout ?? stallTimeout);
       else {
         const content = answer.body ?? "";
         writeHead(response, answer, typeof content === "string" ? Buffer.byteLength(content) : content.byteLength);

@@ -7,7 +7,14 @@ import {
 } from "@portolan/core";
 import { parseDocument } from "yaml";
 import { type Decoded, DecodeError } from "../encoding/decoding.ts";
-import { isJsonObject, JsonSyntaxError, type JsonValue, type ParsedJson, parseJson } from "../encoding/json.ts";
+import {
+  checkDepth,
+  isJsonObject,
+  JsonSyntaxError,
+  type JsonValue,
+  type ParsedJson,
+  parseJson,
+} from "../encoding/json.ts";
 import type { ObjectCodec } from "../object-codec.ts";
 import { decodeProtobuf } from "../protobuf/index.ts";
 import type { ResourceDefinition } from "../resource-definition.ts";
@@ -48,10 +55,21 @@ function summary(text: string): string {
 
 /** YAML as plain values. Dates stay text, keys become text, and aliases may not explode. */
 export function parseYaml(text: string): JsonValue {
-  const document = parseDocument(text, { uniqueKeys: false, version: "1.1", schema: "core", merge: false });
-  const error = document.errors[0];
-  if (error !== undefined) throw new JsonSyntaxError(`yaml: ${error.message.split("\n")[0]}`, 0);
-  return document.toJS({ maxAliasCount: 100 }) as JsonValue;
+  try {
+    const document = parseDocument(text, { uniqueKeys: false, version: "1.1", schema: "core", merge: false });
+    const error = document.errors[0];
+    if (error !== undefined) {
+      // The parser recurses, and tells of its stack's end among the errors of the text.
+      const isDeep = error.message.includes("call stack");
+      throw new JsonSyntaxError(`yaml: ${isDeep ? "exceeded max depth" : error.message.split("\n")[0]}`, 0);
+    }
+    const value = document.toJS({ maxAliasCount: 100 }) as JsonValue;
+    checkDepth(value);
+    return value;
+  } catch (error) {
+    if (error instanceof RangeError) throw new JsonSyntaxError("yaml: exceeded max depth", 0);
+    throw error;
+  }
 }
 
 /** Parses a body by its content type, whatever it holds. */
@@ -222,7 +240,12 @@ export function parsePatch(body: Body, mediaType: string): JsonValue {
   }
 }
 
-/** An already decoded value as a document without findings. */
+/**
+ * An already decoded value as a document without findings.
+ *
+ * @throws JsonSyntaxError when it nests too deep, as a patch on a patch may
+ */
 export function documentOf(value: JsonValue): ParsedJson {
+  checkDepth(value);
   return withoutFindings(value);
 }

@@ -132,14 +132,19 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
     }
   }
 
-  function apply(write: StoreWrite): StoreEvent {
-    const previous = get(write.collection, write.namespace, write.name);
-    const collection = collectionOf(write.collection);
-    revision++;
-    const source = (write.object ?? previous?.object) as KubernetesObject;
-    const object = deepFreeze({ ...source, metadata: { ...source.metadata, resourceVersion: String(revision) } });
+  /** What a write will have stored. It may fail, for objects that cannot be frozen, so it comes before anything is changed. */
+  function prepare(write: StoreWrite, own: number): StoredObject {
     const { namespace, name } = write;
-    const current: StoredObject = { collection: write.collection, namespace, name, revision, object };
+    const source = (write.object ?? get(write.collection, namespace, name)?.object) as KubernetesObject;
+    const object = deepFreeze({ ...source, metadata: { ...source.metadata, resourceVersion: String(own) } });
+    return { collection: write.collection, namespace, name, revision: own, object };
+  }
+
+  function apply(write: StoreWrite, current: StoredObject): StoreEvent {
+    const { namespace, name } = write;
+    const previous = get(write.collection, namespace, name);
+    const collection = collectionOf(write.collection);
+    revision = current.revision;
     let event: StoreEvent;
     if (write.object === undefined) {
       const partition = collection.partitions.get(namespace) as Partition;
@@ -201,7 +206,8 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
         if (stored?.revision !== write.expectedRevision) throw new StoreConflictError(write, stored);
         if (write.object === undefined && stored === undefined) throw new StoreConflictError(write, stored);
       }
-      const events = writes.map(apply);
+      const prepared = writes.map((write, index) => prepare(write, revision + 1 + index));
+      const events = writes.map((write, index) => apply(write, prepared[index] as StoredObject));
       // Dropping half of the log at a time makes the cost of compaction constant per event.
       if (eventCount > maxEvents) compact(revision - Math.floor(maxEvents / 2));
       for (const event of events) for (const listener of [...listeners]) listener(event);
