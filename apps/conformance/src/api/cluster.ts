@@ -4,6 +4,7 @@ import {
   createApiServer,
   createGarbageCollector,
   createNamespaceController,
+  createServiceAccountController,
   createServiceCIDRController,
 } from "@portolan/apiserver";
 import { createApiClient, createInformerFactory, isNotFound, systemClock } from "@portolan/client";
@@ -84,6 +85,7 @@ export async function startApiCluster(): Promise<ApiCluster> {
     createEndpointSliceMirroringController(api, { informers }),
     createGarbageCollector({ api, informers }),
     createNamespaceController({ api, informers }),
+    createServiceAccountController({ api, informers, certificateAuthority: "none: this server listens without TLS" }),
     createServiceCIDRController({ api, informers }),
     createDeploymentController({ api, informers }),
     createReplicaSetController({ api, informers }),

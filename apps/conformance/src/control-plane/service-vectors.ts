@@ -26,6 +26,7 @@ import {
 } from "@portolan/core";
 import { addressFromBigInt, formatAddress, parsePrefix } from "@portolan/net";
 import { Comparison, type MatchContext, valueAt } from "./expectation.ts";
+import { runLaterService } from "./kubelet-vectors.ts";
 import { type Answer, type ClusterSettings, withServer } from "./server-fixture.ts";
 import { notImplemented, type Vector, type VectorRunner } from "./vector.ts";
 
@@ -554,7 +555,7 @@ const runEnvironment: VectorRunner = ({ input, expected }) => {
 
 const runEnvironmentVisibility: VectorRunner = (vector) => {
   const { input, expected } = vector;
-  if (input.services === undefined) return notImplemented(vector);
+  if (input.services === undefined) return runLaterService(vector);
   const services = (input.services as Record<string, unknown>[]).map((entry) => {
     const service = serviceOf({ clusterIP: entry["clusterIP"], ports: [{ port: entry["port"], protocol: "TCP" }] });
     service.metadata.name = entry["name"] as string;
