@@ -187,6 +187,39 @@ describe.each(modes)("a running cluster in mode %s", (mode) => {
     },
   );
 
+  it.skipIf(kubectlProgram === undefined || mode !== "netns")(
+    "lets pods speak to the API server as their service account, and to nothing else of this machine (netns only)",
+    async () => {
+      const account = "/var/run/secrets/kubernetes.io/serviceaccount";
+      const asked = async (path: string): Promise<string> =>
+        kubectl(
+          "exec",
+          "client",
+          "--",
+          "sh",
+          "-c",
+          `curl -sS -m 5 -o /dev/null -w '%{http_code}' --cacert ${account}/ca.crt ` +
+            `-H "Authorization: Bearer $(cat ${account}/token)" https://kubernetes.default.svc${path}`,
+        );
+      expect(await kubectl("exec", "client", "--", "cat", `${account}/namespace`)).toBe("default");
+      expect(await asked("/version")).toBe("200");
+      const pods = "/api/v1/namespaces/default/pods";
+      expect(await asked(pods)).toBe("403");
+      await kubectl("create", "rolebinding", "seer", "--clusterrole=view", "--serviceaccount=default:default");
+      await eventually(async () => expect(await asked(pods)).toBe("200"));
+      await kubectl("delete", "rolebinding", "seer");
+      const port = /https:\/\/127\.0\.0\.1:(\d+)/.exec(readFileSync(kubeconfig, "utf8"))![1]!;
+      for (const address of [`172.18.0.1:${port}`, `127.0.0.1:${port}`]) {
+        const refused = await run(
+          kubectlProgram!,
+          ["exec", "client", "--", "curl", "-sk", "-m", "3", `https://${address}/version`],
+          { env: env(), cwd: folder },
+        );
+        expect(refused.code, address).not.toBe(0);
+      }
+    },
+  );
+
   it.skipIf(curl === undefined)("refuses what has no endpoints, and reaches what has", async () => {
     const port = /socks5h:\/\/127\.0\.0\.1:(\d+)/.exec(cluster.output())![1]!;
     const through = async (url: string, ...more: string[]): Promise<string> =>
