@@ -121,7 +121,7 @@ export interface ClusterZone {
    * Takes the new state of a Namespace, Service, EndpointSlice, Pod or ServiceImport; `kind` for objects out of a list, which carry none.
    * Atomic; true when answers may differ.
    */
-  apply(object: KubernetesObject, kind?: string): boolean;
+  apply<Type extends KubernetesObject>(object: Type, kind?: string): boolean;
   /** Takes note that an object is gone. */
   remove(object: KubernetesObject, kind?: string): boolean;
   /** Takes a fresh list of one kind: what is not in it is gone. */
