@@ -3,7 +3,7 @@ import type { NodeReference, ServiceKey } from "@portolan/lb";
 import type { Scheme } from "./configuration.ts";
 import type { InTreeModel } from "./in-tree.ts";
 import type { NetworkModel, TargetGroupModel } from "./model.ts";
-import { inTreeOwnerTags, ownerTags, ruleMark } from "./ownership-marks.ts";
+import { inTreeOwnerTags, ownerTags, ruleMark, sharedRuleMark } from "./ownership-marks.ts";
 import type { Attributes, LoadBalancerRequest, Tags, TargetGroupRequest } from "./port.ts";
 import { type IngressRule, inTreeRuleMarks } from "./security-groups.ts";
 import { instanceIdOf, type Target } from "./targets.ts";
@@ -125,20 +125,26 @@ function podPorts(port: number | string, group: TargetGroupModel, targets: reado
   return port === group.servicePort.targetPort ? [...new Set(targets.map((target) => target.port))] : [];
 }
 
-function nodeRulesOf(model: NetworkModel, targets: readonly (readonly Target[])[], mark: string): IngressRule[] {
+/**
+ * Rules of nodes. Those whose source is the group that all load balancers share open a whole protocol: two Services that need one
+ * port would take it from each other, and one rule per Service soon reaches the quota.
+ */
+function nodeRulesOf(model: NetworkModel, targets: readonly (readonly Target[])[], cluster: string): IngressRule[] {
+  const mark = ruleMark(cluster, model.key);
   const out = new Map<string, IngressRule>();
   for (const [index, group] of model.targetGroups.entries()) {
     for (const { from, ports } of group.ingress) {
       for (const { protocol, port } of ports) {
         const numbers = port === undefined ? [undefined] : podPorts(port, group, targets[index]!);
         for (const source of from) {
-          for (const number of numbers) {
+          const isShared = source.startsWith("sg-");
+          for (const number of isShared ? [undefined] : numbers) {
             const rule: IngressRule = {
               protocol: protocol.toLowerCase() as "tcp" | "udp",
               fromPort: number ?? 0,
               toPort: number ?? 65_535,
               source,
-              description: mark,
+              description: isShared ? sharedRuleMark(cluster) : mark,
             };
             out.set(`${rule.protocol} ${rule.fromPort} ${source}`, rule);
           }
@@ -201,7 +207,7 @@ export function desiredOf(
             ingress: managedSecurityGroup.ingress.map((rule) => ({ ...rule, description: mark })),
           },
         }),
-    nodeRules: nodeRulesOf(model, targets, mark),
+    nodeRules: nodeRulesOf(model, targets, cluster),
     ruleMarks: [mark],
     asksForAddress,
   };

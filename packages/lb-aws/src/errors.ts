@@ -1,5 +1,6 @@
 import { type CallContext, ProviderError, type ProviderErrorCode } from "@portolan/lb";
 import { AwsError, type AwsPort } from "./port.ts";
+import type { RateLimiter } from "./rate-limit.ts";
 
 /** Classes of AWS' codes; those that are not here go by the HTTP status. */
 const classes: Readonly<Record<string, ProviderErrorCode>> = {
@@ -97,10 +98,10 @@ export function providerErrorOf(error: AwsError, method: string): ProviderError 
 }
 
 /**
- * The port for the time of one call of the provider: it stops at an abort, does not begin anything after the deadline, and
- * throws classified errors.
+ * The port for the time of one call of the provider: it stops at an abort, does not begin anything after the deadline, keeps to
+ * the limits of rate, and throws classified errors.
  */
-export function boundPort(port: AwsPort, context: CallContext): AwsPort {
+export function boundPort(port: AwsPort, context: CallContext, limit: RateLimiter): AwsPort {
   return new Proxy(port, {
     get(target, property) {
       const member: unknown = Reflect.get(target, property);
@@ -112,6 +113,7 @@ export function boundPort(port: AwsPort, context: CallContext): AwsPort {
             retryAfter: 1000,
           });
         }
+        await limit(property, context);
         try {
           return await Reflect.apply(member, target, parameters);
         } catch (error) {

@@ -15,3 +15,4 @@ export type { AwsConfiguration } from "./configuration.ts";
 export type { AwsObservation } from "./observation.ts";
 export { AwsError, type AwsPort } from "./port.ts";
 export { type AwsPlan, type AwsProviderOptions, awsProvider } from "./provider.ts";
+export type { RateLimit, RateLimits } from "./rate-limit.ts";

@@ -109,10 +109,18 @@ export function inboundRulesOnPrivateLink(service: Service): "on" | "off" | unde
   return choiceOf(service, "inbound-sg-rules-on-private-link-traffic", ["on", "off"]);
 }
 
-/** @throws ProviderError Conflict if the load balancer is protected against being deleted */
+const protection = "deletion_protection.enabled";
+
+/** @throws ProviderError UserConfig if attributes protect a load balancer against being deleted */
 export function refuseProtected(name: string, attributes: Readonly<Record<string, string>>): void {
-  if (attributes["deletion_protection.enabled"] !== "true") return;
+  if (attributes[protection] !== "true") return;
   const key = `${annotationPrefix}attributes`;
-  const message = `load balancer ${name} has deletion protection; set deletion_protection.enabled=false in annotation ${key} first`;
-  throw new ProviderError("Conflict", message);
+  const message = `load balancer ${name} has deletion protection; set ${protection}=false in annotation ${key} first`;
+  throw new ProviderError("UserConfig", message);
+}
+
+/** @throws ProviderError UserConfig if a Service asks to protect the load balancer that its deletion would remove */
+export function requireDeletable(service: Service): void {
+  const { namespace = "", name = "" } = service.metadata;
+  refuseProtected(`of Service ${namespace}/${name}`, loadBalancerAttributes(service));
 }

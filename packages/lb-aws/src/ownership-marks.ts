@@ -53,3 +53,8 @@ export function isOwnedBy(cluster: string, tags: Tags, key: ServiceKey): boolean
 export function ruleMark(cluster: string, key: ServiceKey): string {
   return `portolan/${cluster}/${key.namespace}/${key.name}`;
 }
+
+/** Description of rules that all Services of a cluster need: no Service takes them away. */
+export function sharedRuleMark(cluster: string): string {
+  return `portolan/${cluster}/shared`;
+}

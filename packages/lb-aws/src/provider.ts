@@ -29,6 +29,7 @@ import { type AwsObservation, type Network, observe, readNetwork, readOwned } fr
 import { isControllerService, networkLoadBalancerClass } from "./ownership.ts";
 import { isOwnedBy, ownerOf, ruleMark } from "./ownership-marks.ts";
 import type { AwsPort, ListenerSettings, LoadBalancer, SecurityGroup } from "./port.ts";
+import { createRateLimiter, defaultRateLimits, type RateLimits } from "./rate-limit.ts";
 import {
   clientRanges,
   type IngressRule,
@@ -44,6 +45,8 @@ import { instanceIdOf, inTreeTargetNodes } from "./targets.ts";
 export interface AwsProviderOptions extends AwsConfiguration {
   /** The calls to AWS; see `@portolan/lb-aws/sdk` for those over the official SDK. */
   readonly port: AwsPort;
+  /** Calls per second, by kind. Default: those of the AWS Load Balancer Controller. */
+  readonly rateLimits?: RateLimits;
 }
 
 /** What a plan of the AWS provider wants: state, steps, and the load balancer that is there. */
@@ -215,7 +218,8 @@ async function perform(
  * the AWS Load Balancer Controller; Services with annotation `type: nlb` get one in the in-tree provider's semantics.
  */
 export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<AwsPlan, AwsObservation> {
-  const { port: unbound, ...configuration } = options;
+  const { port: unbound, rateLimits = defaultRateLimits, ...configuration } = options;
+  const limit = createRateLimiter(rateLimits);
   const { clusterName: cluster, loadBalancerClass = networkLoadBalancerClass } = configuration;
   let network: { readonly value: Network; readonly until: number } | undefined;
 
@@ -382,7 +386,7 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
       SecurityGroup: managedSecurityGroupName(cluster, key),
     }),
     async observe(context, key) {
-      const port = boundPort(unbound, context);
+      const port = boundPort(unbound, context, limit);
       return await observe(port, cluster, key, await networkFor(port, context));
     },
     plan(input) {
@@ -422,7 +426,7 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
     async apply(context, { key, desired }): Promise<ApplyOutcome> {
       const { list, current } = desired;
       if (list.conflict !== undefined) throw new ProviderError("Conflict", list.conflict);
-      const port = boundPort(unbound, context);
+      const port = boundPort(unbound, context, limit);
       const ids = new Map(Object.entries(list.ids));
       let loadBalancer = current;
       const done = new Set<Step>();
@@ -460,7 +464,7 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
       return { ingress: [{ hostname: loadBalancer.dnsName.toLowerCase(), ipMode: "Proxy" }] };
     },
     async destroy(context, key) {
-      const port = boundPort(unbound, context);
+      const port = boundPort(unbound, context, limit);
       const { vpcId } = await networkFor(port, context);
       // Lists lag behind: only one that is empty after the work says that nothing is left.
       for (let pass = 1; await sweep(port, context, key, vpcId); pass++) {
@@ -470,7 +474,7 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
       }
     },
     async *listOwned(context): AsyncIterable<OwnedResource> {
-      const port = boundPort(unbound, context);
+      const port = boundPort(unbound, context, limit);
       const { vpcId } = await networkFor(port, context);
       const kinds = {
         LoadBalancer: await port.describeLoadBalancers(),

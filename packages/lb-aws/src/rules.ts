@@ -47,6 +47,7 @@ export {
   loadBalancerAttributes,
   minimumCapacity,
   nameOfLoadBalancer,
+  requireDeletable,
   resourceTags,
   schemeOf,
 } from "./load-balancer.ts";

@@ -1,7 +1,9 @@
-import { ProviderError } from "@portolan/lb";
+import { type CallContext, ProviderError } from "@portolan/lb";
 import { sampleNodes, sampleService } from "@portolan/lb/conformance";
 import { describe, expect, it } from "vitest";
 import type { AwsPlan } from "../src/index.ts";
+import { createRateLimiter } from "../src/rate-limit.ts";
+import { annotated } from "./subject.ts";
 import { createWorkbench, serviceWith } from "./workbench.ts";
 
 const outside = { scheme: "internet-facing" };
@@ -156,7 +158,7 @@ describe("what others set", () => {
     const service = serviceWith({ ...outside, attributes: "deletion_protection.enabled=true" });
     await bench.once(service);
     const error = await failure(bench.destroy(service));
-    expect(error.code).toBe("Conflict");
+    expect(error.code).toBe("UserConfig");
     expect(error.message).toMatch(/deletion_protection\.enabled=false/);
     expect(bench.cloud.listeners.size).toBe(1);
     await bench.once(serviceWith(outside));
@@ -197,6 +199,76 @@ describe("limits", () => {
     expect(writes).toEqual(["registerTargets", "deregisterTargets", "registerTargets"]);
     const error = await failure(bench.once(service, sampleNodes(4)));
     expect(error.code).toBe("Quota");
+  });
+});
+
+describe("rates of calls", () => {
+  it("are kept by waiting, for all Services together", async () => {
+    const limit = createRateLimiter({
+      describe: { perSecond: 2, burst: 3 },
+      modify: { perSecond: 1, burst: 1 },
+      register: { perSecond: 1, burst: 1 },
+    });
+    let now = 0;
+    const waits: number[] = [];
+    const context: CallContext = {
+      signal: new AbortController().signal,
+      now: () => now,
+      deadline: 2000,
+      idempotencyKey: "",
+      report() {},
+      lock: (_scope, work) => work(),
+      async sleep(milliseconds) {
+        waits.push(milliseconds);
+      },
+    };
+    for (let index = 0; index < 6; index++) await limit("describeTags", context);
+    expect(waits).toEqual([500, 1000, 1500]);
+    await limit("createListener", context);
+    await limit("describeTags", context);
+    await expect(limit("describeTags", context)).rejects.toMatchObject({ code: "Throttled", retryAfter: 2500 });
+    now = 10_000;
+    await limit("describeTags", { ...context, deadline: 20_000 });
+    expect(waits).toEqual([500, 1000, 1500, 2000]);
+  });
+
+  it("slow many Services down and break none", async () => {
+    const limits = { perSecond: 1, burst: 2 };
+    const bench = createWorkbench({}, { rateLimits: { describe: limits, modify: limits, register: limits } });
+    const service = serviceWith(outside);
+    let hostnames: string[] = [];
+    for (let pass = 0; hostnames.length === 0; pass++) {
+      expect(pass).toBeLessThan(10);
+      hostnames = await bench.once(service).catch((error: unknown) => {
+        if (error instanceof ProviderError && ["Throttled", "NotReady"].includes(error.code)) return [];
+        throw error;
+      });
+    }
+    expect(bench.cloud.listeners.size).toBe(1);
+  });
+});
+
+describe("the security group that load balancers share", () => {
+  it("is let in by one rule for a protocol, which no Service takes from another", async () => {
+    const shared = "sg-000000000000000aa";
+    const nodes = {
+      id: "sg-1",
+      name: "nodes",
+      vpcId: "vpc-1",
+      tags: { "kubernetes.io/cluster/kit": "owned" },
+      ingress: [],
+    };
+    const backend = { ...nodes, id: shared, name: "backend", tags: {} };
+    const bench = createWorkbench(
+      { securityGroups: [nodes, backend] },
+      { enableBackendSecurityGroup: true, backendSecurityGroup: shared },
+    );
+    const services = [serviceWith(outside), annotated(sampleService("api"), outside)];
+    for (const service of services) await bench.once(service);
+    const rules = [{ protocol: "tcp", fromPort: 0, toPort: 65535, source: shared, description: "portolan/kit/shared" }];
+    expect(bench.cloud.securityGroups.get("sg-1")!.ingress).toEqual(rules);
+    await bench.destroy(services[0]!);
+    expect(bench.cloud.securityGroups.get("sg-1")!.ingress).toEqual(rules);
   });
 });
 

@@ -39,6 +39,7 @@ import {
   nameOfLoadBalancer,
   networkModel,
   preservesClientIP,
+  requireDeletable,
   requireMergeable,
   requireOneProtocol,
   resourceTags,
@@ -109,6 +110,10 @@ function certificatesOf(certificates: readonly string[], expected: unknown): unk
 /** A model in the shape of the AWS Load Balancer Controller's stacks. */
 function modernPlan({ input, expect }: CloudVector): unknown {
   const service = serviceOf(input.service);
+  if (service.metadata.deletionTimestamp !== undefined) {
+    requireDeletable(service);
+    return { plan: {}, resourceCount: 0 };
+  }
   const { observed = {} } = input;
   const existing = observed.existingLoadBalancersWithStackTags?.[0];
   const model = networkModel({
@@ -138,6 +143,7 @@ function modernPlan({ input, expect }: CloudVector): unknown {
       listeners: listeners.map((listener, index) => ({
         ...listener,
         forwardTo: [listener.targetGroup],
+        listenerAttributes: listener.attributes,
         certificates: certificatesOf(listener.certificates, expectedListeners?.[index]?.certificates),
         ...tagsOf(tags),
       })),
@@ -244,11 +250,24 @@ const plan: Answer = (vector) => {
   return vector.mode === "ccm-clb" ? classicPlan(vector) : inTreePlan(vector);
 };
 
+/** Whether the route table of a subnet, or the main one, leads to an internet gateway. */
+function isRoutedOutside(tables: readonly unknown[], id: string): boolean {
+  const texts = tables.map((table) => JSON.stringify(table));
+  const table = texts.find((text) => text.includes(`"${id}"`)) ?? texts.find((text) => /"main":true/i.test(text));
+  return table?.includes('"igw-') ?? false;
+}
+
 /** Subnets that the internet reaches, by their route tables. */
 function withReachability({ input }: CloudVector, subnets: readonly Subnet[]): Subnet[] {
+  const { routeTables, publicBySubnetRouteTable, mainRouteTablePublic } = input;
   return subnets.map((subnet) => ({
     ...subnet,
-    public: input.publicBySubnetRouteTable?.[subnet.id] ?? subnet.public ?? input.mainRouteTablePublic ?? false,
+    public:
+      publicBySubnetRouteTable?.[subnet.id] ??
+      (routeTables && isRoutedOutside(routeTables, subnet.id)) ??
+      subnet.public ??
+      mainRouteTablePublic ??
+      false,
     zoneType: input.zoneTypes?.[subnet.zoneId ?? subnet.zone ?? ""] ?? subnet.zoneType ?? "availability-zone",
   }));
 }
@@ -334,7 +353,7 @@ async function deletion({ input, expect }: CloudVector): Promise<unknown> {
   for (let index = 0; index < managedSecurityGroups; index++) {
     groupIds.push(await cloud.createSecurityGroup({ name: `group-${index}`, description: "", vpcId, tags }));
   }
-  const made =
+  const balancer =
     loadBalancer &&
     (await cloud.createLoadBalancer({
       name: `a${key.uid.replaceAll("-", "")}`.slice(0, 32),
@@ -356,7 +375,7 @@ async function deletion({ input, expect }: CloudVector): Promise<unknown> {
     } as const;
     const group = await cloud.createTargetGroup({ name: `group-${index}`, ...request, healthCheck, tags });
     const settings = { port: 80 + index, protocol: "TCP", targetGroupArn: group.arn } as const;
-    if (made) await cloud.createListener(made.arn, settings, tags);
+    if (balancer) await cloud.createListener(balancer.arn, settings, tags);
   }
   const calls: string[] = [];
   const port = new Proxy<AwsPort>(cloud, {
@@ -371,9 +390,15 @@ async function deletion({ input, expect }: CloudVector): Promise<unknown> {
   await provider.destroy(createCallContext({ signal: new AbortController().signal, idempotencyKey: key.uid }), key);
   const left = [...cloud.loadBalancers.keys(), ...cloud.targetGroups.keys(), ...cloud.securityGroups.keys()];
   const wanted = (expect["order"] as { before?: [string, string][] } | string[] | undefined) ?? [];
+  const plainName = (text: string): string => text.toLowerCase().replace(/s$/, "");
+  const made = calls.map(plainName);
   const order = Array.isArray(wanted)
-    ? [...new Set(calls.filter((call) => wanted.includes(call)))]
-    : { before: wanted.before?.filter(([first, last]) => calls.lastIndexOf(first) < calls.indexOf(last)) };
+    ? [...new Set(made)].flatMap((call) => wanted.filter((each) => plainName(each) === call))
+    : {
+        before: wanted.before?.filter(
+          ([first, last]) => made.lastIndexOf(plainName(first)) < made.indexOf(plainName(last)),
+        ),
+      };
   // The group of the nodes was there before.
   return { ok: true, remaining: left.filter((id) => id !== "sg-00000000000000001"), order };
 }
