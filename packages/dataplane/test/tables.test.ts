@@ -205,6 +205,42 @@ describe("sockets", () => {
     ).toEqual({ verdict: "PASS" });
   });
 
+  test("datagram sockets count as inactive until they are released, whatever becomes of the tables meanwhile", () => {
+    const dataplane = dataplaneOf("debug");
+    const dns = (backends: readonly string[]) =>
+      spec("dns", "10.96.0.53", backends, { scheduler: "lc", protocol: "UDP" });
+    dataplane.setServicePort(dns(["10.0.0.1", "10.0.0.2"]));
+    const send = () =>
+      dataplane.connect({
+        protocol: "UDP",
+        source: "10.244.1.20",
+        destination: "10.96.0.53",
+        destinationPort: 80,
+        now: 1,
+      });
+    const counts = () => dataplane.counters().servicePorts["dns"]!.backends.map((one) => [one.active, one.inactive]);
+    const sockets = Array.from({ length: 6 }, send);
+    expect(counts()).toEqual([
+      [0, 3],
+      [0, 3],
+    ]);
+    for (const { handle, backend } of sockets) if (backend!.address === "10.0.0.1") dataplane.release(handle!);
+    expect(counts()).toEqual([
+      [0, 0],
+      [0, 3],
+    ]);
+    expect(Array.from({ length: 3 }, send).map((one) => one.backend!.address)).toEqual(new Array(3).fill("10.0.0.1"));
+    // A backend that left takes its sockets' counts with it; releasing them is no concern of whoever has its slot now.
+    dataplane.setServicePort(dns(["10.0.0.1"]));
+    dataplane.setServicePort(dns(["10.0.0.1", "10.0.0.9"]));
+    for (const { handle, backend } of sockets) if (backend!.address === "10.0.0.2") dataplane.release(handle!);
+    expect(counts()).toEqual([
+      [0, 3],
+      [0, 0],
+    ]);
+    expect(dataplane.connections().filter((one) => one.socket)).toHaveLength(3);
+  });
+
   test("share affinity with packets", () => {
     const dataplane = dataplaneOf("debug");
     dataplane.setServicePort(
