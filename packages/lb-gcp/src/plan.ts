@@ -327,12 +327,15 @@ export function planOf(input: GcpPlanInput): Plan<GcpDesired> {
           : "the address has to be known before clients are let in",
     });
   }
+  /** Families whose address changes: their firewall rules stay with the old address until its rule is gone. */
+  const moved = new Set<IPFamily>();
   const explicit = Boolean(service.spec?.loadBalancerIP) || addressNames(service).length > 0;
   for (const entry of goneRules) {
     const family = familyOfRule(entry.body);
     const successor = model.forwardingRules.find((rule) => rule.family === family);
     const address = plainAddress(String(entry.body["IPAddress"] ?? ""));
     const kept = successor !== undefined && successor.IPAddress === address;
+    if (!kept) moved.add(family);
     const flips = entry.body["loadBalancingScheme"] !== scheme;
     const wanted = rules.find((rule) => rule.path === entry.path);
     const found = wanted === undefined ? [] : (differences.get(wanted) ?? []);
@@ -367,7 +370,9 @@ export function planOf(input: GcpPlanInput): Plan<GcpDesired> {
       : entry.kind === "backendService" || entry.kind === "targetPool"
         ? "behind"
         : entry.family !== undefined
-          ? "firewall"
+          ? moved.has(entry.family)
+            ? "behind"
+            : "firewall"
           : "prepare";
     const fields = differences.get(entry) ?? [];
     const replaced = found !== undefined && (rule ? made.includes(entry) : anew(entry));

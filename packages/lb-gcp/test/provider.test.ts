@@ -322,6 +322,61 @@ describe("a cloud that takes its time", () => {
   });
 });
 
+describe("a change that dies at any call", () => {
+  const local = { externalTrafficPolicy: "Local", healthCheckNodePort: 32000 } as const;
+  const changes: Record<string, [Service, Service]> = {
+    "to another protocol": [web(internal), web(internal, { ports: [{ port: 53, protocol: "UDP" }] })],
+    "to the other network": [web(), web(internal)],
+    "to its own health check, fewer clients and another port": [
+      web(),
+      web({}, { ...local, loadBalancerSourceRanges: ["192.0.2.0/24"], ports: [{ port: 443, protocol: "TCP" }] }),
+    ],
+  };
+  for (const [name, [before, after]] of Object.entries(changes)) {
+    test(`${name}: the next pass finishes it, and no client is ever let in without a firewall`, async () => {
+      const clean = await Bench.create();
+      await clean.ensure(after);
+      for (let index = 0; ; index++) {
+        // What dies, dies after a call had its effect; before it is the same as after the one before.
+        let left = Number.POSITIVE_INFINITY;
+        const dying = async (cloud: MemoryCloud): Promise<GcpPort> => {
+          const port = memoryPort(cloud);
+          return new Proxy(port, {
+            get: (target, property) => {
+              const member: unknown = Reflect.get(target, property);
+              if (typeof member !== "function") return member;
+              return async (...parameters: unknown[]) => {
+                if (left <= 0) throw new Error("dead");
+                left--;
+                return (await Reflect.apply(member, target, parameters)) as unknown;
+              };
+            },
+          });
+        };
+        const bench = await Bench.create({ port: dying });
+        const [ip] = await bench.ensure(before);
+        left = index;
+        const died = await bench.once(after).then(
+          () => false,
+          (error: unknown) => (error as Error).message === "dead",
+        );
+        left = Number.POSITIVE_INFINITY;
+        for (const [path, body] of bench.cloud.objects()) {
+          if (!path.includes("/forwardingRules/")) continue;
+          const guards = [...bench.cloud.objects().values()].filter(({ destinationRanges }) =>
+            (destinationRanges as string[] | undefined)?.includes(String(body["IPAddress"])),
+          );
+          expect(guards, `call ${index}`).toHaveLength(1);
+        }
+        const [now] = await bench.ensure(after);
+        expect(bench.paths(), `call ${index}`).toEqual(clean.paths());
+        if (name !== "to the other network") expect(now, `call ${index}`).toBe(ip);
+        if (!died) break;
+      }
+    });
+  }
+});
+
 describe("plans", () => {
   test("the first one: everything in order, the rule last, the address held and let go", async () => {
     const bench = await Bench.create();
