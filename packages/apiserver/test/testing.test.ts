@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isConflict, isNotFound } from "@portolan/client";
@@ -150,5 +150,16 @@ describe("a server in a test's hands", () => {
   it("listens over TLS when asked", async () => {
     const { url } = await server.listen({ directory });
     expect(url).toMatch(/^https:\/\/127\.0\.0\.1:/);
+  });
+});
+
+describe("the README", () => {
+  it("shows the example that is tested", () => {
+    const read = (path: string): string => readFileSync(new URL(path, import.meta.url), "utf8");
+    const example = read("./example.test.ts");
+    const code = example
+      .slice(example.indexOf("import {"))
+      .replace("../src/testing/index.ts", "@portolan/apiserver/testing");
+    expect(read("../README.md")).toContain(code);
   });
 });

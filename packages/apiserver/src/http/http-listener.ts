@@ -19,6 +19,8 @@ import type { CertificateSet } from "./certificates.ts";
 const maxHeaderSize = 64 * 1024;
 /** A request must be read within this time, in milliseconds; answers may take longer. */
 const requestTimeout = 60_000;
+/** Idle connections stay open this long, in milliseconds: longer than those of usual clients (90 s), so that they close first and lose nothing. */
+const keepAliveTimeout = 120_000;
 
 /** Who takes nothing of a stream for this long is cut off, in milliseconds. */
 const stallTimeout = 30_000;
@@ -204,7 +206,7 @@ export function createHttpListener(options: HttpListenerOptions): HttpListener {
   const listener: RequestListener = (request, response) => {
     void serve(request, response);
   };
-  const settings = { maxHeaderSize, requestTimeout, keepAlive: true };
+  const settings = { maxHeaderSize, requestTimeout, keepAliveTimeout, keepAlive: true };
   const server: Server =
     options.certificates === undefined
       ? createHttpServer(settings, listener)
