@@ -97,6 +97,20 @@ export function providerErrorOf(error: AwsError, method: string): ProviderError 
   });
 }
 
+/** Stops waiting at an abort. What was asked for may still happen: the next pass finds out. */
+async function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  let stop = (): void => {};
+  const aborted = new Promise<never>((_resolve, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
+
 /**
  * The port for the time of one call of the provider: it stops at an abort, does not begin anything after the deadline, keeps to
  * the limits of rate, and throws classified errors.
@@ -114,8 +128,9 @@ export function boundPort(port: AwsPort, context: CallContext, limit: RateLimite
           });
         }
         await limit(property, context);
+        context.signal.throwIfAborted();
         try {
-          return await Reflect.apply(member, target, parameters);
+          return await untilAborted(context.signal, Reflect.apply(member, target, parameters) as Promise<unknown>);
         } catch (error) {
           throw error instanceof AwsError ? providerErrorOf(error, property) : error;
         }

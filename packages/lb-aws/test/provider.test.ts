@@ -1,8 +1,9 @@
-import { type CallContext, ProviderError } from "@portolan/lb";
+import { type CallContext, createCallContext, ProviderError } from "@portolan/lb";
 import { sampleNodes, sampleService } from "@portolan/lb/conformance";
 import { describe, expect, it } from "vitest";
-import type { AwsPlan } from "../src/index.ts";
+import { type AwsPlan, awsProvider } from "../src/index.ts";
 import { createRateLimiter } from "../src/rate-limit.ts";
+import { MemoryCloud } from "../src/testing/index.ts";
 import { annotated } from "./subject.ts";
 import { createWorkbench, serviceWith } from "./workbench.ts";
 
@@ -200,6 +201,19 @@ describe("limits", () => {
     const error = await failure(bench.once(service, sampleNodes(4)));
     expect(error.code).toBe("Quota");
   });
+});
+
+it("an abort ends the wait for a call at once", async () => {
+  const never = new Proxy(new MemoryCloud(), {
+    get: (target, property) =>
+      property === "describeSubnets" ? () => new Promise(() => {}) : Reflect.get(target, property),
+  });
+  const provider = awsProvider({ clusterName: "kit", port: never });
+  const stop = new AbortController();
+  const key = { namespace: "default", name: "web", uid: "u" };
+  const waiting = provider.observe(createCallContext({ signal: stop.signal, idempotencyKey: "u" }), key);
+  stop.abort(new Error("enough"));
+  await expect(waiting).rejects.toThrow("enough");
 });
 
 describe("rates of calls", () => {

@@ -155,6 +155,14 @@ describe("the SDK on the fake endpoint", () => {
     expect(endpoint.cloud.targetGroups.size).toBe(1);
   });
 
+  it("gives up a call that is never answered", async () => {
+    const endpoint = await startFakeEndpoint({ fault: () => "hang" });
+    open.push(endpoint);
+    const credentials = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" };
+    const options = { region: "us-east-1", endpoint: endpoint.url, credentials, maxAttempts: 1, requestTimeout: 50 };
+    expect(await codeOf((await sdkPort(options)).describeTargetGroups())).toBe("NetworkError");
+  });
+
   it("asks for tags of no more than twenty objects at once", async () => {
     const { endpoint, port } = await connect();
     const arns: string[] = [];

@@ -31,6 +31,8 @@ export interface SdkPortOptions {
   };
   /** Tries of one call, with the SDK's own delays. Default 3. */
   readonly maxAttempts?: number;
+  /** Milliseconds until a call without an answer is given up. Default 20,000. */
+  readonly requestTimeout?: number;
 }
 
 async function load<Module>(name: string, work: () => Promise<Module>): Promise<Module> {
@@ -267,6 +269,11 @@ export async function sdkPort(options: SdkPortOptions = {}): Promise<AwsPort> {
   );
   const ec2 = await load("@aws-sdk/client-ec2", () => import("@aws-sdk/client-ec2"));
   const configuration = {
+    requestHandler: {
+      connectionTimeout: 5_000,
+      requestTimeout: options.requestTimeout ?? 20_000,
+      throwOnRequestTimeout: true,
+    },
     ...(options.region === undefined ? {} : { region: options.region }),
     ...(options.endpoint === undefined ? {} : { endpoint: options.endpoint }),
     ...(options.credentials === undefined ? {} : { credentials: options.credentials }),

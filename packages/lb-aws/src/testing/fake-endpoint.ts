@@ -20,9 +20,9 @@ export interface FakeEndpointOptions {
   readonly pageSize?: number;
   /**
    * What goes wrong with a request: an error instead of its effect (`before`) or, `after` it, a connection that breaks (`drop`)
-   * so that the answer is lost.
+   * so that the answer is lost, or an answer that never comes (`hang`).
    */
-  readonly fault?: (request: FakeRequest, phase: "before" | "after") => AwsError | "drop" | undefined;
+  readonly fault?: (request: FakeRequest, phase: "before" | "after") => AwsError | "drop" | "hang" | undefined;
 }
 
 /** An HTTP server on the loopback address that speaks the query protocol of Elastic Load Balancing v2 and EC2. */
@@ -109,10 +109,12 @@ export async function startFakeEndpoint(options: FakeEndpointOptions = {}): Prom
       const seen: FakeRequest = { index: requests.length, api: api.name, action };
       requests.push(seen);
       const refused = fault?.(seen, "before");
+      if (refused === "hang") return;
       if (refused === "drop") return void request.socket.destroy();
       if (refused !== undefined) throw refused;
       const content = xmlContent(await run(cloud, parameters, page), api === compute ? "item" : "member");
       const lost = fault?.(seen, "after");
+      if (lost === "hang") return;
       if (lost === "drop") return void request.socket.destroy();
       if (lost !== undefined) throw lost;
       send(200, answerXml(api, action, content, requestId));
