@@ -114,7 +114,7 @@ describe("decoding", () => {
     expect(codeOf(new TextEncoder().encode("{}"))).toBe("PROTOBUF_ENVELOPE");
     expect(codeOf(new Uint8Array(0))).toBe("PROTOBUF_ENVELOPE");
     expect(codeOf(envelope("v1", "Nothing", new Uint8Array(0)))).toBe("PROTOBUF_UNSUPPORTED");
-    expect(codeOf(envelope("scheduling.k8s.io/v1", "PriorityClass", new Uint8Array(0)))).toBe("PROTOBUF_UNSUPPORTED");
+    expect(codeOf(envelope("storage.k8s.io/v1", "StorageClass", new Uint8Array(0)))).toBe("PROTOBUF_UNSUPPORTED");
     expect(codeOf(envelope("v1", "Service", Uint8Array.of(0x0a, 0xff, 0xff, 0x03)))).toBe("PROTOBUF_TRUNCATED");
     expect(codeOf(envelope("v1", "Service", message([1, 7])))).toBe("PROTOBUF_MALFORMED");
     expect(codeOf(envelope("v1", "Service", message([1, message([1, Uint8Array.of(0xff)])])))).toBe(

@@ -45,7 +45,8 @@ const pointers = names(`
   DaemonSetSpec.revisionHistoryLimit DaemonSetStatus.collisionCount
   JobSpec.parallelism JobSpec.completions JobSpec.activeDeadlineSeconds JobSpec.backoffLimit JobSpec.backoffLimitPerIndex JobSpec.maxFailedIndexes
   JobSpec.manualSelector JobSpec.ttlSecondsAfterFinished JobSpec.completionMode JobSpec.suspend JobSpec.podReplacementPolicy JobSpec.managedBy
-  JobStatus.terminating JobStatus.ready
+  JobStatus.terminating JobStatus.ready CronJobSpec.suspend CronJobSpec.startingDeadlineSeconds CronJobSpec.successfulJobsHistoryLimit
+  CronJobSpec.failedJobsHistoryLimit CronJobSpec.timeZone PriorityClass.preemptionPolicy PodDisruptionBudgetSpec.unhealthyPodEvictionPolicy
   LeaseSpec.holderIdentity LeaseSpec.leaseDurationSeconds LeaseSpec.leaseTransitions LeaseSpec.strategy LeaseSpec.preferredHolder
   IngressSpec.ingressClassName HTTPIngressPath.pathType IngressClassParametersReference.apiGroup IngressClassParametersReference.scope
   IngressClassParametersReference.namespace IngressPortStatus.error NetworkPolicyPort.protocol NetworkPolicyPort.endPort
@@ -66,7 +67,8 @@ const values = names(`
   SelfSubjectRulesReview.status SubjectAccessReview.spec SubjectAccessReview.status LocalSubjectAccessReview.spec LocalSubjectAccessReview.status
   SelfSubjectReview.status TokenReview.spec TokenReview.status TokenRequest.spec TokenRequest.status Scale.spec Scale.status
   Binding.target PersistentVolumeClaim.spec PersistentVolumeClaim.status PersistentVolumeClaimSpec.resources PersistentVolumeClaimTemplate.spec
-  RoleBinding.roleRef ClusterRoleBinding.roleRef CustomResourceDefinition.spec CustomResourceDefinitionSpec.names
+  ResourceQuota.spec ResourceQuota.status PodDisruptionBudget.spec PodDisruptionBudget.status CronJob.spec CronJob.status
+  CronJobSpec.jobTemplate JobTemplateSpec.spec RoleBinding.roleRef ClusterRoleBinding.roleRef CustomResourceDefinition.spec CustomResourceDefinitionSpec.names
 `);
 
 /** Times held by value: `null` when they are not set. */

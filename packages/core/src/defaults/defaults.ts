@@ -11,7 +11,14 @@ import {
 } from "./cluster.ts";
 import { defaultPod } from "./pod.ts";
 import { defaultEndpointSlice, defaultEndpoints, defaultService } from "./service.ts";
-import { defaultDaemonSet, defaultDeployment, defaultJob, defaultReplicaSet, defaultStatefulSet } from "./workloads.ts";
+import {
+  defaultCronJob,
+  defaultDaemonSet,
+  defaultDeployment,
+  defaultJob,
+  defaultReplicaSet,
+  defaultStatefulSet,
+} from "./workloads.ts";
 
 type Defaulter = (object: never) => unknown;
 
@@ -30,6 +37,7 @@ const defaulters: Readonly<Record<string, Defaulter>> = {
   StatefulSet: defaultStatefulSet,
   DaemonSet: defaultDaemonSet,
   Job: defaultJob,
+  CronJob: defaultCronJob,
   CustomResourceDefinition: defaultCustomResourceDefinition,
   RoleBinding: defaultRoleBinding,
   ClusterRoleBinding: defaultRoleBinding,

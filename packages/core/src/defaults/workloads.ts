@@ -82,6 +82,19 @@ export function defaultDaemonSet<T extends DaemonSet>(daemonSet: T): T {
   return daemonSet;
 }
 
+/** Decode-time defaults of a CronJob, in place. Returns the same object. */
+export function defaultCronJob<T extends object>(cronJob: T): T {
+  const spec = specOf(cronJob);
+  if (spec === undefined) return cronJob;
+  fillText(spec, "concurrencyPolicy", "Allow");
+  fill(spec, "suspend", false);
+  fill(spec, "successfulJobsHistoryLimit", 3);
+  fill(spec, "failedJobsHistoryLimit", 1);
+  const template = pathOf(spec, "jobTemplate", "spec", "template");
+  if (isJsonObject(template)) defaultPodTemplate(template as never);
+  return cronJob;
+}
+
 /** Decode-time defaults of a Job, in place. Labels of the template become the Job's when it has none. Returns the same object. */
 export function defaultJob<T extends Job>(job: T): T {
   const spec = specOf(job);

@@ -1,4 +1,5 @@
 import { clusterRole, clusterRoleBinding, role, roleBinding } from "./access-control.ts";
+import { podDisruptionBudget, priorityClass, resourceQuota } from "./budgets.ts";
 import {
   customResourceDefinition,
   eviction,
@@ -20,7 +21,7 @@ import { binding, pod } from "./pod.ts";
 import type { Schema } from "./schema.ts";
 import { endpoints, service } from "./service.ts";
 import { persistentVolumeClaim } from "./volume.ts";
-import { controllerRevision, daemonSet, deployment, job, replicaSet, scale, statefulSet } from "./workload.ts";
+import { controllerRevision, cronJob, daemonSet, deployment, job, replicaSet, scale, statefulSet } from "./workload.ts";
 
 /** A schema with the kind it describes. */
 export interface KindSchema {
@@ -39,6 +40,7 @@ const kinds: readonly KindSchema[] = [
   { apiVersion: "v1", kind: "Node", schema: node },
   { apiVersion: "v1", kind: "PersistentVolumeClaim", schema: persistentVolumeClaim },
   { apiVersion: "v1", kind: "Pod", schema: pod },
+  { apiVersion: "v1", kind: "ResourceQuota", schema: resourceQuota },
   { apiVersion: "v1", kind: "Secret", schema: secret },
   { apiVersion: "v1", kind: "Service", schema: service },
   { apiVersion: "v1", kind: "ServiceAccount", schema: serviceAccount },
@@ -59,6 +61,7 @@ const kinds: readonly KindSchema[] = [
   { apiVersion: "authorization.k8s.io/v1", kind: "SelfSubjectRulesReview", schema: selfSubjectRulesReview },
   { apiVersion: "authorization.k8s.io/v1", kind: "SubjectAccessReview", schema: subjectAccessReview },
   { apiVersion: "autoscaling/v1", kind: "Scale", schema: scale },
+  { apiVersion: "batch/v1", kind: "CronJob", schema: cronJob },
   { apiVersion: "batch/v1", kind: "Job", schema: job },
   { apiVersion: "coordination.k8s.io/v1", kind: "Lease", schema: lease },
   { apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice", schema: endpointSlice },
@@ -69,10 +72,12 @@ const kinds: readonly KindSchema[] = [
   { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", schema: networkPolicy },
   { apiVersion: "networking.k8s.io/v1", kind: "ServiceCIDR", schema: serviceCIDR },
   { apiVersion: "policy/v1", kind: "Eviction", schema: eviction },
+  { apiVersion: "policy/v1", kind: "PodDisruptionBudget", schema: podDisruptionBudget },
   { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRole", schema: clusterRole },
   { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRoleBinding", schema: clusterRoleBinding },
   { apiVersion: "rbac.authorization.k8s.io/v1", kind: "Role", schema: role },
   { apiVersion: "rbac.authorization.k8s.io/v1", kind: "RoleBinding", schema: roleBinding },
+  { apiVersion: "scheduling.k8s.io/v1", kind: "PriorityClass", schema: priorityClass },
   ...outlinedKinds,
 ];
 

@@ -46,7 +46,6 @@ export const outlinedKinds: readonly OutlinedKind[] = [
   outline("v1", "PersistentVolume", "PersistentVolume is a piece of storage.", specAndStatus),
   outline("v1", "PodTemplate", "PodTemplate is a template of Pods.", { template: "Template of the Pods." }),
   outline("v1", "ReplicationController", "ReplicationController keeps a number of equal Pods running.", specAndStatus),
-  outline("v1", "ResourceQuota", "ResourceQuota bounds the resources of a namespace.", specAndStatus),
   outline(admission, "MutatingAdmissionPolicy", "MutatingAdmissionPolicy changes objects on admission.", specAlone),
   outline(admission, "MutatingAdmissionPolicyBinding", "MutatingAdmissionPolicyBinding applies a policy.", specAlone),
   outline(
@@ -89,7 +88,6 @@ export const outlinedKinds: readonly OutlinedKind[] = [
   }),
   outline("autoscaling/v1", "HorizontalPodAutoscaler", autoscaler, specAndStatus),
   outline("autoscaling/v2", "HorizontalPodAutoscaler", autoscaler, specAndStatus),
-  outline("batch/v1", "CronJob", "CronJob runs Jobs by a calendar.", specAndStatus),
   outline(
     "certificates.k8s.io/v1",
     "CertificateSigningRequest",
@@ -108,22 +106,10 @@ export const outlinedKinds: readonly OutlinedKind[] = [
     overhead: "Resources that running a Pod costs.",
     scheduling: "Nodes that have the runtime.",
   }),
-  outline(
-    "policy/v1",
-    "PodDisruptionBudget",
-    "PodDisruptionBudget bounds how many Pods may be evicted.",
-    specAndStatus,
-  ),
   outline("resource.k8s.io/v1", "DeviceClass", "DeviceClass is a class of devices.", specAlone),
   outline("resource.k8s.io/v1", "ResourceClaim", "ResourceClaim asks for devices.", specAndStatus),
   outline("resource.k8s.io/v1", "ResourceClaimTemplate", "ResourceClaimTemplate is a template of claims.", specAlone),
   outline("resource.k8s.io/v1", "ResourceSlice", "ResourceSlice lists devices of a node.", specAlone),
-  outline("scheduling.k8s.io/v1", "PriorityClass", "PriorityClass names a priority of Pods.", {
-    description: "What the class is for.",
-    globalDefault: "Pods without a class have this one.",
-    preemptionPolicy: "Never or PreemptLowerPriority.",
-    value: "The priority.",
-  }),
   outline(storage, "CSIDriver", "CSIDriver describes a storage driver.", specAlone),
   outline(storage, "CSINode", "CSINode lists the storage drivers of a node.", specAlone),
   outline(storage, "CSIStorageCapacity", "CSIStorageCapacity says how much storage is left.", {

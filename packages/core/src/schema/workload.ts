@@ -1,4 +1,4 @@
-import { kind, labelSelector } from "./meta.ts";
+import { kind, labelSelector, objectMeta } from "./meta.ts";
 import {
   anything,
   boolean,
@@ -18,6 +18,7 @@ import {
   time,
 } from "./notation.ts";
 import { podTemplateSpec } from "./pod.ts";
+import { objectReference } from "./reference.ts";
 import type { Schema } from "./schema.ts";
 import { persistentVolumeClaim } from "./volume.ts";
 
@@ -393,6 +394,44 @@ const jobStatus = object(`${batch}JobStatus`, "JobStatus is the state of a Job."
 export const job: Schema = kind(`${batch}Job`, "Job runs Pods until enough of them have succeeded.", () => ({
   spec: nested(2, jobSpec, "What the Job is to be."),
   status: nested(3, jobStatus, "State of the Job."),
+}));
+
+export const cronJob: Schema = kind(`${batch}CronJob`, "CronJob runs Jobs by a calendar.", () => ({
+  spec: nested(
+    2,
+    object(
+      `${batch}CronJobSpec`,
+      "CronJobSpec says when Jobs are run.",
+      () => ({
+        concurrencyPolicy: string(3, "What becomes of Jobs that still run: Allow, Forbid or Replace."),
+        failedJobsHistoryLimit: pointer(int32(7, "Failed Jobs that are kept.")),
+        jobTemplate: nested(
+          5,
+          object(`${batch}JobTemplateSpec`, "JobTemplateSpec is a template of Jobs.", () => ({
+            metadata: nested(1, objectMeta, "Metadata of the Jobs."),
+            spec: nested(2, jobSpec, "What the Jobs are to be."),
+          })),
+          "Template of the Jobs.",
+        ),
+        schedule: string(1, "The calendar, as cron has it."),
+        startingDeadlineSeconds: pointer(int64(2, "Seconds after which a start that was missed is given up.")),
+        successfulJobsHistoryLimit: pointer(int32(6, "Successful Jobs that are kept.")),
+        suspend: pointer(boolean(4, "Start no more Jobs.")),
+        timeZone: pointer(string(8, "Time zone of the calendar.")),
+      }),
+      { required: ["schedule", "jobTemplate"] },
+    ),
+    "When Jobs are run.",
+  ),
+  status: nested(
+    3,
+    object(`${batch}CronJobStatus`, "CronJobStatus is the state of a CronJob.", () => ({
+      active: list(1, objectReference, "Jobs that run now."),
+      lastScheduleTime: time(4, "When a Job was last started."),
+      lastSuccessfulTime: time(5, "When a Job last succeeded."),
+    })),
+    "State of the CronJob.",
+  ),
 }));
 
 const autoscaling = "io.k8s.api.autoscaling.v1.";
