@@ -11,6 +11,7 @@ import {
   collectOrphans,
   createCallContext,
   type Diagnostic,
+  findingsOf,
   findOrphans,
   type LoadBalancerProvider,
   type NodeReference,
@@ -146,7 +147,7 @@ async function planService(
     return { ...result, claimed: false, diagnostics: [] };
   }
   if (before !== undefined) await settle(provider, before, nodes, signal);
-  const diagnostics = provider.validate(service);
+  const diagnostics = findingsOf(provider, service);
   if (diagnostics.some((entry) => entry.severity === "error")) return { ...result, claimed: true, diagnostics };
   try {
     const context = contextFor(service, signal);

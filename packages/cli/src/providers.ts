@@ -43,7 +43,12 @@ const providers: Readonly<Record<string, ProviderEntry>> = {
     async memory(cluster) {
       const { awsProvider } = await import("@portolan/lb-aws");
       const { MemoryCloud } = await import("@portolan/lb-aws/testing");
-      return awsProvider({ clusterName: cluster, port: new MemoryCloud() }) as LoadBalancerProvider;
+      const tags = { [`kubernetes.io/cluster/${cluster}`]: "owned" };
+      const nodes = { id: "sg-00000000000000001", name: "nodes", vpcId: "vpc-1", tags, ingress: [] };
+      return awsProvider({
+        clusterName: cluster,
+        port: new MemoryCloud({ securityGroups: [nodes] }),
+      }) as LoadBalancerProvider;
     },
     async live(configuration) {
       const { awsProvider } = await import("@portolan/lb-aws");

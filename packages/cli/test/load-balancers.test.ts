@@ -87,6 +87,12 @@ describe("portolan lb plan", () => {
     expect(text).toContain("did you mean service.beta.kubernetes.io/azure-load-balancer-internal?");
   });
 
+  it("refuses what asks for an internal load balancer in another cloud's words", async () => {
+    const { code, text } = await portolan("plan", "-f", manifest("a", internal), "--provider", "gcp");
+    expect(code).toBe(1);
+    expect(text).toContain("is for load balancers of Azure");
+  });
+
   it("gives JSON for machines, the same each time", async () => {
     const file = manifest("a", {});
     const run = () => portolan("plan", "-f", file, "--provider", "local", "-o", "json");

@@ -121,5 +121,5 @@ describe("Azure Resource Manager", () => {
     expect(new Set(outcomes.map((outcome) => outcome.ingress[0]!.ip)).size).toBe(8);
     expect(cloud.loadBalancers.size).toBe(1);
     expect(cloud.loadBalancers.get("kubernetes")!.properties.loadBalancingRules).toHaveLength(8);
-  });
+  }, 60_000);
 });

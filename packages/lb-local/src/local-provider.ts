@@ -73,6 +73,7 @@ const text = { kind: "string" } as const;
 /** What the provider reads, each name with its change: the address stays as long as it fits. */
 const annotations: AnnotationRegistry = {
   prefixes: ["portolan.dev/", "metallb.io/", "metallb.universe.tf/"],
+  toleratesOthers: true,
   rows: [
     ...localAnnotations.addresses.map((key) => ({
       key,
@@ -94,6 +95,12 @@ const annotations: AnnotationRegistry = {
       sets: "Services with the same text may share an address when their ports differ",
       change: "in-place" as const,
     })),
+    {
+      key: "portolan.dev/scheduler",
+      type: text,
+      sets: "nothing here: how nodes choose among endpoints",
+      change: "ignored",
+    },
   ],
 };
 

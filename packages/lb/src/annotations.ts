@@ -19,6 +19,9 @@ export type AnnotationType =
   | { readonly kind: "addresses" }
   | { readonly kind: "json" };
 
+/** On a Service of any provider: `true` lets a change give its load balancer another address. */
+export const allowAddressChangeAnnotation = "portolan.dev/allow-address-change";
+
 /** One annotation that a provider reads. */
 export interface AnnotationRow {
   /** Full key. Parts in braces stand for any text without a dot or slash: `…/listener-attributes.{Protocol}-{Port}`. */
@@ -47,7 +50,28 @@ export interface AnnotationRegistry {
   /** Prefixes whose keys belong to this provider; an unknown key under one of them is reported. */
   readonly prefixes: readonly string[];
   readonly rows: readonly AnnotationRow[];
+  /** Annotations of well-known clouds are no mistake here: a laptop runs manifests written for any of them. */
+  readonly toleratesOthers?: true;
 }
+
+/** Annotations by which well-known clouds are told, and those of them that ask for an internal load balancer. */
+const clouds: readonly { readonly name: string; readonly prefixes: readonly string[]; readonly internal: RegExp }[] = [
+  {
+    name: "AWS",
+    prefixes: ["service.beta.kubernetes.io/aws-load-balancer-"],
+    internal: /aws-load-balancer-(internal=(?!false$)|scheme=internal$)/,
+  },
+  {
+    name: "Azure",
+    prefixes: ["service.beta.kubernetes.io/azure-"],
+    internal: /azure-load-balancer-internal=true$/i,
+  },
+  {
+    name: "Google Cloud",
+    prefixes: ["networking.gke.io/", "cloud.google.com/"],
+    internal: /load-balancer-type=internal$/i,
+  },
+];
 
 /** Reads a boolean the way a row says; `undefined` where the text is no boolean (only `strict` refuses texts). */
 export function readBoolean(
@@ -180,7 +204,7 @@ export function annotationRow(registry: AnnotationRegistry, key: string): Annota
 
 /**
  * Findings about a Service's annotations that the registry alone can tell: bad values, keys that exclude each other, deprecated
- * keys, and keys under the provider's prefixes that nobody knows, with the nearest known one. An unknown key is a warning, for
+ * keys, keys of other clouds, and keys under the provider's prefixes that nobody knows, with the nearest known one. An unknown key is a warning, for
  * other components may read it, unless it looks like one that decides about exposure.
  */
 export function checkAnnotations(
@@ -191,8 +215,25 @@ export function checkAnnotations(
   for (const [key, text] of Object.entries(annotations)) {
     const field = `metadata.annotations[${key}]`;
     const row = annotationRow(registry, key);
+    if (key === allowAddressChangeAnnotation) continue;
     if (row === undefined) {
-      if (!registry.prefixes.some((prefix) => key.startsWith(prefix))) continue;
+      if (!registry.prefixes.some((prefix) => key.startsWith(prefix))) {
+        const cloud = registry.toleratesOthers
+          ? undefined
+          : clouds.find(({ prefixes }) => prefixes.some((prefix) => key.startsWith(prefix)));
+        if (cloud === undefined) continue;
+        // Who asks for an internal load balancer in another cloud's words must not get a public one.
+        const asksInternal = cloud.internal.test(`${key}=${text}`);
+        out.push({
+          severity: asksInternal ? "error" : "warning",
+          code: "ForeignAnnotation",
+          field,
+          message:
+            `annotation ${key} is for load balancers of ${cloud.name} and has no effect here` +
+            (asksInternal ? "; ask for an internal load balancer in this provider's own words, or remove it" : ""),
+        });
+        continue;
+      }
       let nearest: AnnotationRow | undefined;
       let distance = 4;
       for (const known of registry.rows) {

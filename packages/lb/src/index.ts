@@ -10,6 +10,7 @@ export {
   type AnnotationRegistry,
   type AnnotationRow,
   type AnnotationType,
+  allowAddressChangeAnnotation,
   annotationRow,
   checkAnnotations,
   readBoolean,
@@ -23,6 +24,7 @@ export {
   type ClassicOptions,
   fromClassic,
 } from "./classic-provider.ts";
+export { findingsOf } from "./findings.ts";
 export type { FlowPolicy, FlowPort, HashField, HealthCheck } from "./flow-policy.ts";
 export { type CollectedOrphan, collectOrphans, findOrphans, type Orphan } from "./orphans.ts";
 export {
@@ -48,7 +50,6 @@ export {
 } from "./provider.ts";
 export { type Requeue, requeueAfterFailure } from "./requeue.ts";
 export {
-  allowAddressChangeAnnotation,
   createServiceController,
   type ServiceController,
   type ServiceControllerOptions,

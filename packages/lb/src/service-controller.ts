@@ -17,9 +17,10 @@ import {
   resources,
   type Service,
 } from "@portolan/core";
-import { checkAnnotations } from "./annotations.ts";
+import { allowAddressChangeAnnotation } from "./annotations.ts";
 import { createCallContext, createLockTable } from "./call-context.ts";
 import { conditionsFor, foreignConditions, type LoadBalancerState } from "./conditions.ts";
+import { findingsOf } from "./findings.ts";
 import {
   type ApplyOutcome,
   type CallContext,
@@ -42,9 +43,6 @@ import {
   nodeChangeTriggersSync,
   wantsLoadBalancer,
 } from "./service-rules.ts";
-
-/** On a Service: `true` lets a change give its load balancer another address. */
-export const allowAddressChangeAnnotation = "portolan.dev/allow-address-change";
 
 /** Options of {@link createServiceController}. */
 export interface ServiceControllerOptions {
@@ -266,14 +264,7 @@ export function createServiceController(options: ServiceControllerOptions): Serv
   }
 
   function check(service: Service, provider: LoadBalancerProvider): readonly Diagnostic[] {
-    const seen = new Set<string>();
-    const all = [
-      ...provider.validate(service),
-      ...checkAnnotations(provider.annotations, service.metadata.annotations),
-    ].filter((entry) => {
-      const mark = `${entry.code}|${entry.field ?? entry.message}`;
-      return !seen.has(mark) && seen.add(mark);
-    });
+    const all = findingsOf(provider, service);
     const errors = all.filter((entry) => entry.severity === "error");
     if (errors.length === 0) return all;
     warn(service, all);

@@ -49,6 +49,22 @@ describe("annotation registry", () => {
     expect(check({ "lb.example/schema": "internal" })[0]?.slice(0, 2)).toEqual(["error", "UnknownAnnotation"]);
   });
 
+  it("says that annotations of another cloud have no effect, and refuses those that ask for an internal balancer", () => {
+    expect(check({ "service.beta.kubernetes.io/aws-load-balancer-type": "nlb" })[0]).toEqual([
+      "warning",
+      "ForeignAnnotation",
+      expect.stringContaining("is for load balancers of AWS"),
+    ]);
+    const internal = [
+      ["service.beta.kubernetes.io/aws-load-balancer-internal", "0.0.0.0/0"],
+      ["service.beta.kubernetes.io/aws-load-balancer-scheme", "internal"],
+      ["service.beta.kubernetes.io/azure-load-balancer-internal", "True"],
+      ["networking.gke.io/load-balancer-type", "Internal"],
+    ] as const;
+    for (const [key, value] of internal) expect(check({ [key]: value })[0]?.[0], key).toBe("error");
+    expect(check({ "service.beta.kubernetes.io/azure-load-balancer-internal": "false" })[0]?.[0]).toBe("warning");
+  });
+
   it("refuses values outside of the type, as an error or a warning as the row says", () => {
     expect(check({ "lb.example/internal": "yes" })[0]?.slice(0, 2)).toEqual(["error", "BadAnnotationValue"]);
     expect(check({ "lb.example/idle": "3" })[0]?.[2]).toContain("4 or more and 100 or less");

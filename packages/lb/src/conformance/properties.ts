@@ -713,14 +713,25 @@ export function providerProperties<Cloud>(subject: ProviderSubject<Cloud>, seed 
 /** The functions of a test runner that the kit needs: vitest, jest, mocha and node:test have them. */
 export interface TestRunner {
   describe(name: string, body: () => void): void;
-  it: ((name: string, body: () => Promise<void>) => void) & { skip(name: string, body: () => Promise<void>): void };
+  it: ((name: string, body: () => Promise<void>, timeout?: number) => void) & {
+    skip(name: string, body: () => Promise<void>): void;
+  };
 }
 
-/** Registers all properties as tests of a runner; those that are skipped say why in their title. */
-export function registerProviderTests<Cloud>(subject: ProviderSubject<Cloud>, runner: TestRunner, seed?: number): void {
+/**
+ * Registers all properties as tests of a runner; those that are skipped say why in their title.
+ *
+ * @param options.timeout milliseconds for one property, as third argument of `it`. Default 120,000
+ */
+export function registerProviderTests<Cloud>(
+  subject: ProviderSubject<Cloud>,
+  runner: TestRunner,
+  options: { readonly seed?: number; readonly timeout?: number } = {},
+): void {
+  const { seed, timeout = 120_000 } = options;
   runner.describe(`provider ${subject.name}`, () => {
     for (const { id, title, skipped, run } of providerProperties(subject, seed)) {
-      if (skipped === undefined) runner.it(`${id} ${title}`, run);
+      if (skipped === undefined) runner.it(`${id} ${title}`, run, timeout);
       else runner.it.skip(`${id} ${title} (skipped: ${skipped})`, run);
     }
   });

@@ -1,7 +1,7 @@
 import type { Clock } from "@portolan/client";
 import type { LoadBalancerIngress, Service } from "@portolan/core";
-import { checkAnnotations } from "../annotations.ts";
 import { createCallContext, createLockTable, type LockTable } from "../call-context.ts";
+import { findingsOf } from "../findings.ts";
 import {
   type CallContext,
   type LoadBalancerProvider,
@@ -218,10 +218,7 @@ export class Workbench<Cloud> {
 
   /** What the controller does before any call. @throws ProviderError for findings that are errors */
   check(service: Service): void {
-    const findings = [
-      ...this.provider.validate(service),
-      ...checkAnnotations(this.provider.annotations, service.metadata.annotations),
-    ];
+    const findings = findingsOf(this.provider, service);
     const error = findings.find((entry) => entry.severity === "error");
     if (error !== undefined) throw new ProviderError("UserConfig", error.message);
   }
