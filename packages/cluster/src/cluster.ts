@@ -49,7 +49,7 @@ import {
 } from "./kubelet/index.ts";
 import { applyObject } from "./manifests.ts";
 import { type ClusterMode, chooseMode } from "./mode.ts";
-import { createNetnsFabric, type NetnsFabric, type NetnsNode, openDoor } from "./netns/index.ts";
+import { createNetnsFabric, gatewayOf, type NetnsFabric, type NetnsNode, openDoor } from "./netns/index.ts";
 import { bareNode } from "./nodes.ts";
 import { startProcessKeeper } from "./process-keeper.ts";
 
@@ -142,13 +142,16 @@ export interface Cluster {
 }
 
 const domain = "cluster.local";
-const serviceCIDR = "10.96.0.0/16";
-const podCIDR = "10.244.0.0/16";
+/** Blocks by family, the primary one first; frames have both, sockets on loopback and mere objects only the first. */
+const serviceCIDRs = ["10.96.0.0/16", "fd00:10:96::/112"] as const;
+const podCIDRs = ["10.244.0.0/16", "fd00:10:244::/48"] as const;
+const loadBalancerRanges = ["172.18.255.1-172.18.255.250", "fd00:172:18::ff01-fd00:172:18::fffa"] as const;
 const dnsAddress = "10.96.0.10";
 /** What the Service `kubernetes` leads to; mode netns gives it to the API server. */
 const apiAddress = "172.18.0.1";
 const apiPort = 6443;
 const outsider = "172.18.0.100";
+const outsiderAddresses = [outsider, "fd00:172:18::100"];
 const usualPorts = { api: 16443, dns: 10053, gateway: 10080 };
 
 /** Runs with the port asked for, or with the usual one, or with any when that one is busy. */
@@ -279,8 +282,9 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       attach: (pod, query, streams) => streamsOf(pod).attach(pod, query, streams),
       portForward: (pod, port, end) => streamsOf(pod).portForward(pod, port, end),
     };
+    const ofFamilies = <T>(both: readonly T[]): readonly T[] => both.slice(0, mode === "netns" ? 2 : 1);
     const server: ApiServer = await createApiServer({
-      serviceCIDRs: [serviceCIDR],
+      serviceCIDRs: [...ofFamilies(serviceCIDRs)],
       podStreams,
       advertise: { address: apiAddress, port: apiPort },
       ...(options.dataDirectory === undefined ? {} : { dataDirectory: options.dataDirectory }),
@@ -318,13 +322,15 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       "service accounts",
       createServiceAccountController({ ...shared("service-account-controller"), certificateAuthority }),
     );
-    const provider = localProvider({ pools: [{ name: "default", addresses: ["172.18.255.1-172.18.255.250"] }] });
+    const provider = localProvider({ pools: [{ name: "default", addresses: [...ofFamilies(loadBalancerRanges)] }] });
     run("load balancers", createServiceController({ ...shared("service-controller"), providers: [provider] }));
 
     const names = Array.from({ length: options.nodes ?? 2 }, (_, i) => ({
       name: `node${i + 1}`,
       address: `172.18.0.${i + 2}`,
       podCIDR: `10.244.${i + 1}.0/24`,
+      addresses: ofFamilies([`172.18.0.${i + 2}`, `fd00:172:18::${i + 2}`]),
+      podCIDRs: ofFamilies([`10.244.${i + 1}.0/24`, `fd00:10:244:${i + 1}::/64`]),
       zone: `zone-${"abc"[i % 3]}`,
     }));
 
@@ -341,17 +347,17 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     if (mode === "netns") {
       apiSocket = join(options.directory, "api.sock");
       await server.listenUnix(apiSocket);
-      fabric = await createNetnsFabric({ clientAddresses: [outsider] });
+      fabric = await createNetnsFabric({ clientAddresses: outsiderAddresses });
       endings.add("the fabric", () => fabric?.close());
       // Pods reach the API server as the Service `kubernetes`, and nothing else of this machine.
       const controlPlane = fabric.addExternalHost({ name: "control-plane", addresses: [apiAddress] });
       const door = await openDoor(controlPlane, apiPort, listening.port);
       endings.add("the pods' door to the API server", () => door.close());
-      for (const { name, address, podCIDR: own } of names) {
+      for (const { name, addresses, podCIDRs: own } of names) {
         const node = await fabric.addNode({
           name,
-          addresses: [address],
-          podCIDRs: [own],
+          addresses,
+          podCIDRs: own,
           dnsAddresses: [dnsAddress],
         });
         netnsNodes.set(name, node);
@@ -359,7 +365,9 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
         runtimes.set(name, createNetnsRuntime({ node }));
       }
       // The gateway dials from outside of the cluster; ClusterIPs are reached as from any router that knows the way.
-      fabric.client.namespace.links.setRoute({ destination: serviceCIDR, gateway: names[0]!.address, link: "eth0" });
+      for (const [family, destination] of serviceCIDRs.entries()) {
+        fabric.client.namespace.links.setRoute({ destination, gateway: names[0]!.addresses[family]!, link: "eth0" });
+      }
       say(`${names.length} nodes as network namespaces; every packet goes through AF_XDP and the Wasm dataplane`);
     } else if (mode === "gateway") {
       const keeper = startProcessKeeper();
@@ -386,7 +394,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     }
 
     const proxies = new Map<string, ServiceProxy>();
-    for (const { name, podCIDR: own } of names) {
+    for (const { name, podCIDRs: own } of names) {
       const nodeTables = tables.get(name);
       if (nodeTables === undefined) continue;
       const netnsNode = netnsNodes.get(name);
@@ -398,13 +406,13 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
         ...(netnsNode === undefined ? {} : { healthChecks: createHealthCheckServer(openPort, proxyFailed) }),
         nodeName: name,
         tables: nodeTables,
-        configuration: { clusterCIDRs: [podCIDR], serviceCIDRs: [serviceCIDR] },
-        localAddresses: [own.replace(/0\/24$/, "1")],
+        configuration: { clusterCIDRs: ofFamilies(podCIDRs), serviceCIDRs: ofFamilies(serviceCIDRs) },
+        localAddresses: own.map(gatewayOf),
         onError: proxyFailed,
       });
       if (netnsNode !== undefined) {
         const { health, nodeEligible, metrics } = proxy;
-        const families = ["IPv4"] as const;
+        const families = ["IPv4", "IPv6"] as const;
         const own = {
           health,
           nodeEligible,
@@ -499,7 +507,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     gatewayPort = gateway.port;
 
     const images = createImageTable(options.images === undefined ? {} : { images: options.images });
-    for (const { name, address, podCIDR: own, zone } of names) {
+    for (const { name, address, addresses, podCIDR: own, podCIDRs: blocks, zone } of names) {
       const runtime = runtimes.get(name);
       if (runtime === undefined) {
         await applyObject(api, bareNode(name, address, own, zone));
@@ -511,7 +519,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
         nodeName: name,
         runtime,
         images,
-        node: { addresses: [address], podCidrs: [own], labels: { "topology.kubernetes.io/zone": zone } },
+        node: { addresses, podCidrs: blocks, labels: { "topology.kubernetes.io/zone": zone } },
         clusterDns: [dnsAddress],
         clusterDomain: domain,
         runDirectory: options.directory,

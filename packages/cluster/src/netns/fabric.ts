@@ -94,9 +94,11 @@ export async function createNetnsFabric(options: FabricOptions = {}): Promise<Ne
   // Nodes are added one after the other, so that each learns of all before it.
   let lastAddition: Promise<unknown> = Promise.resolve();
 
-  // Both ends learn of each other: a host outside routes pods through their node.
-  const routePods = (namespace: NetworkNamespace, node: InternalNode): void => {
+  // Both ends learn of each other: a host outside routes pods of its families through their node.
+  const routePods = (namespace: NetworkNamespace, node: InternalNode, own: readonly string[]): void => {
+    const families = new Set(own.map(familyOf));
     for (const cidr of node.podCIDRs) {
+      if (!families.has(familyOf(cidr.slice(0, cidr.indexOf("/"))))) continue;
       const gateway = node.addresses.find(
         (address) => familyOf(address) === familyOf(cidr.slice(0, cidr.indexOf("/"))),
       );
@@ -124,7 +126,7 @@ export async function createNetnsFabric(options: FabricOptions = {}): Promise<Ne
         if (source !== undefined) namespace.links.setRoute({ destination, link: "eth0", source });
       }
       for (const node of nodes) {
-        routePods(namespace, node);
+        routePods(namespace, node, addresses);
         for (const address of addresses) node.setPeerRoute({ prefix: hostPrefix(address), mac }).catch(onError);
       }
     } catch (error) {
@@ -163,7 +165,7 @@ export async function createNetnsFabric(options: FabricOptions = {}): Promise<Ne
     });
     try {
       for (const { namespace, addresses, mac } of externals) {
-        routePods(namespace, node);
+        routePods(namespace, node, addresses);
         for (const address of addresses) await node.setPeerRoute({ prefix: hostPrefix(address), mac });
       }
       for (const other of nodes) {

@@ -10,4 +10,5 @@ export type {
   PodOptions,
   RunOptions,
 } from "./node.ts";
+export { gatewayOf } from "./node.ts";
 export type { ForwarderCounters, PortCounters } from "./protocol.ts";
