@@ -4,7 +4,12 @@ import { request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createApiServer, createGarbageCollector, createNamespaceController } from "@portolan/apiserver";
+import {
+  createApiServer,
+  createGarbageCollector,
+  createNamespaceController,
+  createServiceAccountController,
+} from "@portolan/apiserver";
 import { createApiClient, createInformerFactory, isNotFound } from "@portolan/client";
 import {
   createDaemonSetController,
@@ -116,6 +121,7 @@ export async function startFixture(): Promise<Fixture> {
     createEndpointSliceMirroringController(api, { informers }),
     createGarbageCollector({ api, informers }),
     createNamespaceController({ api, informers }),
+    createServiceAccountController({ api, informers, certificateAuthority: "none: this server listens without TLS" }),
     createDeploymentController({ api, informers }),
     createReplicaSetController({ api, informers }),
     createStatefulSetController({ api, informers }),
