@@ -4,7 +4,7 @@ import { performance } from "node:perf_hooks";
 import { createApiClient, createEventRecorder, createInformerFactory } from "@portolan/client";
 import { createFakeClock, createMemoryApi } from "@portolan/client/testing";
 import { resources } from "@portolan/core";
-import { createCallContext, createServiceController, ProviderError } from "@portolan/lb";
+import { createCallContext, createServiceController, ProviderError, pacedPort } from "@portolan/lb";
 import { sampleNodes, sampleService } from "@portolan/lb/conformance";
 import { awsProvider } from "@portolan/lb-aws";
 import { MemoryCloud } from "@portolan/lb-aws/testing";
@@ -38,13 +38,19 @@ function metered(port, bucket) {
   return { counts, port: proxy };
 }
 
+/** Calls wait for their turn: a little slower than the cloud allows. */
+const paced = (port, clock) =>
+  clock === undefined ? port : pacedPort(port, { clock, paces: [{ methods: /./, perSecond: 18, burst: 150 }] });
+
 const clouds = {
-  aws: (bucket) => {
-    const { port, counts } = metered(new MemoryCloud(), bucket);
+  aws: (bucket, clock) => {
+    const { port: bare, counts } = metered(new MemoryCloud(), bucket);
+    const port = paced(bare, clock);
     return { counts, provider: awsProvider({ clusterName: "kit", port }) };
   },
-  gcp: (bucket) => {
-    const { port, counts } = metered(memoryPort(createMemoryCloud()), bucket);
+  gcp: (bucket, clock) => {
+    const { port: bare, counts } = metered(memoryPort(createMemoryCloud()), bucket);
+    const port = paced(bare, clock);
     const configuration = {
       project: "shop",
       region: "europe-west1",
@@ -55,8 +61,9 @@ const clouds = {
     };
     return { counts, provider: gcpProvider({ port, configuration }) };
   },
-  azure: (bucket) => {
-    const { port, counts } = metered(new AzureCloud(), bucket);
+  azure: (bucket, clock) => {
+    const { port: bare, counts } = metered(new AzureCloud(), bucket);
+    const port = paced(bare, clock);
     const configuration = {
       clusterName: "kubernetes",
       resourceGroup: "rg",
@@ -138,7 +145,7 @@ function createBucket(clock, perSecond, burst) {
 /** Many Services at once on a cloud that throttles, driven by the service controller; time is virtual. */
 for (const [name, make] of Object.entries(clouds)) {
   const clock = createFakeClock();
-  const { provider, counts } = make(createBucket(clock, 20, 200));
+  const { provider, counts } = make(createBucket(clock, 20, 200), clock);
   const memory = createMemoryApi({ now: clock.now });
   const api = createApiClient(memory.transport);
   const informers = createInformerFactory(api, { clock });

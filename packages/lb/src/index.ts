@@ -27,6 +27,7 @@ export {
 export { findingsOf } from "./findings.ts";
 export type { FlowPolicy, FlowPort, HashField, HealthCheck } from "./flow-policy.ts";
 export { type CollectedOrphan, collectOrphans, findOrphans, type Orphan } from "./orphans.ts";
+export { type Pace, type PacedPortOptions, pacedPort } from "./paced-port.ts";
 export {
   type ApplyOutcome,
   type CallContext,
