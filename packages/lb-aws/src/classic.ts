@@ -63,7 +63,7 @@ export function diffClassicListeners(
   };
 }
 
-/** Attributes of a classic load balancer. Absent members are not set. */
+/** Attributes of a classic load balancer, named as in its API. Absent members are not set. */
 export interface ClassicAttributes {
   readonly accessLog: {
     readonly enabled: boolean;
@@ -71,10 +71,11 @@ export interface ClassicAttributes {
     readonly s3BucketName?: string;
     readonly s3BucketPrefix?: string;
   };
+  /** Time in seconds. */
   readonly connectionDraining: { readonly enabled: boolean; readonly timeout?: number };
-  /** Seconds. */
-  readonly idleTimeout: number;
-  readonly crossZoneLoadBalancing: boolean;
+  /** Time in seconds. */
+  readonly connectionSettings: { readonly idleTimeout: number };
+  readonly crossZoneLoadBalancing: { readonly enabled: boolean };
 }
 
 const present = <T>(name: string, value: T | undefined): Record<string, T> =>
@@ -93,8 +94,8 @@ export function classicAttributes(service: Service): ClassicAttributes {
       enabled: flagOf(service, "connection-draining-enabled") ?? false,
       ...present("timeout", integerOf(service, "connection-draining-timeout")),
     },
-    idleTimeout: integerOf(service, "connection-idle-timeout") ?? 60,
-    crossZoneLoadBalancing: flagOf(service, "cross-zone-load-balancing-enabled") ?? false,
+    connectionSettings: { idleTimeout: integerOf(service, "connection-idle-timeout") ?? 60 },
+    crossZoneLoadBalancing: { enabled: flagOf(service, "cross-zone-load-balancing-enabled") ?? false },
   };
 }
 

@@ -91,7 +91,7 @@ function mappingsOf(mappings: readonly SubnetMapping[]): unknown[] {
 }
 
 /** A rule by the kind of its source. */
-function ruleOf({ source, ...rule }: IngressRule): unknown {
+function ruleOf({ source, ...rule }: IngressRule): object {
   return source.startsWith("pl-")
     ? { ...rule, prefixLists: [source] }
     : { ...rule, cidrs: [source], ...(source.includes(":") ? { ipv6Cidrs: [source] } : {}) };
@@ -178,7 +178,7 @@ const instancesOf = (nodes: { spec?: { providerID?: string } }[] = []): string[]
   nodes.map((node) => node.spec?.providerID?.split("/").at(-1) ?? "");
 
 /** A rule of the nodes' security group. */
-function nodeRuleOf({ protocol, fromPort, toPort, source, description }: IngressRule): unknown {
+function nodeRuleOf({ protocol, fromPort, toPort, source, description }: IngressRule): object {
   const ports = protocol === "icmp" ? { type: fromPort, code: toPort } : { port: fromPort };
   return { protocol, ...ports, cidr: source, description };
 }
@@ -217,28 +217,19 @@ function classicPlan(vector: CloudVector): unknown {
   const model = classicModel(inTreeInput(vector));
   const { name, scheme, tags, attributes, subnetIds, securityGroups } = model;
   const groups = securityGroups.map((group) => (group === managedGroup ? "<securityGroup.id>" : group));
+  const securityGroup = model.managedSecurityGroup && {
+    ...model.managedSecurityGroup,
+    ingress: model.managedSecurityGroup.ingress.map((rule) => ({ ...ruleOf(rule), ...nodeRuleOf(rule) })),
+  };
+  const { listeners, healthCheck: check, instances, proxyProtocol } = model;
+  const members = { listeners, healthCheck: check, attributes, instances, proxyProtocol };
   return {
     plan: {
-      loadBalancer: {
-        name,
-        type: "classic",
-        scheme,
-        subnets: subnetIds,
-        securityGroups: groups,
-        tags,
-        attributes,
-        proxyProtocol: model.proxyProtocol,
-      },
-      listeners: model.listeners,
-      healthCheck: model.healthCheck,
-      attributes,
-      instances: model.instances,
-      proxyProtocol: model.proxyProtocol,
+      loadBalancer: { name, type: "classic", scheme, subnets: subnetIds, securityGroups: groups, tags, ...members },
+      ...members,
       sslNegotiationPolicy: model.sslNegotiationPolicy,
-      securityGroup: model.managedSecurityGroup && {
-        ...model.managedSecurityGroup,
-        ingress: model.managedSecurityGroup.ingress.map(ruleOf),
-      },
+      securityGroup,
+      managedSecurityGroup: securityGroup,
       nodeSecurityGroupIngress: [{ protocol: "-1", sourceSecurityGroup: groups[0] }],
     },
     status: hostnameStatus,
@@ -472,7 +463,12 @@ export const answers: Answers = {
     const { subnetIds, allocationIds, privateIPv4Addresses } = input;
     return { subnetMappings: inTreeSubnetMappings(subnetIds, allocationIds ?? [], privateIPv4Addresses ?? []) };
   },
-  subnetAnnotation: ({ input }) => ids(namedSubnets(serviceOf(input.service), input.subnetsReturned ?? [])),
+  subnetAnnotation({ input }) {
+    const service = serviceOf(input.service);
+    const found: Subnet[] = input.subnetsReturned ?? [];
+    const isNamed = Object.keys(service.metadata.annotations ?? {}).some((key) => key.endsWith("-subnets"));
+    return ids(isNamed ? namedSubnets(service, found) : found);
+  },
   ownership({ mode, input }) {
     const service = serviceOf(input.service);
     if (mode !== "nlb-modern") return { implementedElsewhere: isImplementedElsewhere(service) };
