@@ -13,8 +13,7 @@ if (globalThis.gc === undefined) {
   process.exit(spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 1);
 }
 
-const [services = 10_000, kernelServices = 1_000] = process.argv.slice(2).map(Number);
-const many = 100_000;
+const [services = 10_000, kernelServices = 1_000, many = 100_000] = process.argv.slice(2).map(Number);
 const rounds = 15;
 const milliseconds = (call) => {
   const started = performance.now();
@@ -248,7 +247,8 @@ for (const count of [services, many]) {
 }
 
 /** From a slice in the watch to packets: informer, proxy, dataplane. */
-for (const count of [services, many]) {
+{
+  const count = services;
   const memory = createMemoryApi();
   const sliceOf = (i, addresses) => ({
     apiVersion: "discovery.k8s.io/v1",
