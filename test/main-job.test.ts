@@ -220,6 +220,47 @@ describe.each(modes)("a running cluster in mode %s", (mode) => {
     },
   );
 
+  it.skipIf(kubectlProgram === undefined || mode !== "netns")(
+    "answers at both addresses of a dual-stack Service (netns only: loopback stands for IPv4)",
+    async () => {
+      const manifest = {
+        apiVersion: "v1",
+        kind: "Service",
+        metadata: { name: "dual" },
+        spec: {
+          type: "LoadBalancer",
+          ipFamilyPolicy: "PreferDualStack",
+          selector: { app: "backend" },
+          ports: [{ port: 80, targetPort: 8080 }],
+        },
+      };
+      const applied = await run(kubectlProgram!, ["apply", "-f", "-"], {
+        env: env(),
+        input: JSON.stringify(manifest),
+      });
+      expect(applied.code, applied.stderr).toBe(0);
+      const value = (path: string): Promise<string> => kubectl("get", "svc", "dual", "-o", `jsonpath=${path}`);
+      const [four, six] = (await value("{.spec.clusterIPs[*]}")).split(" ");
+      const nodePort = await value("{.spec.ports[0].nodePort}");
+      await eventually(async () =>
+        expect((await value("{.status.loadBalancer.ingress[*].ip}")).split(" ")).toHaveLength(2),
+      );
+      const [, balancer] = (await value("{.status.loadBalancer.ingress[*].ip}")).split(" ");
+      const client = (...argv: string[]): Promise<string> => kubectl("exec", "client", "--", ...argv);
+      const targets = [four, `[${six}]`, `[fd00:172:18::2]:${nodePort}`, `[${balancer}]`];
+      for (const target of targets) {
+        await eventually(async () =>
+          expect(await client("curl", "-s", "-m", "5", `http://${target}/`)).toContain("pod:"),
+        );
+      }
+      const own = /fd00:10:244:\S+/.exec(
+        await kubectl("get", "pod", "client", "-o", "jsonpath={.status.podIPs[*].ip}"),
+      )![0];
+      expect(await client("curl", "-s", "-6", "-m", "5", "http://dual/")).toContain(`client:    ${own}`);
+      await kubectl("delete", "svc", "dual");
+    },
+  );
+
   it.skipIf(curl === undefined)("refuses what has no endpoints, and reaches what has", async () => {
     const port = /socks5h:\/\/127\.0\.0\.1:(\d+)/.exec(cluster.output())![1]!;
     const through = async (url: string, ...more: string[]): Promise<string> =>
