@@ -393,11 +393,9 @@ export class Conntrack {
     event.port = NONE;
   }
 
-  /** Enters a filled record under both tuples. False (and the record is given back) when the index has no room. */
-  static commit(id: u32, hash: u64): bool {
+  /** Enters a filled record under the hashes of both tuples. False (and the record is given back) when the index has no room. */
+  static commit(id: u32, hash: u64, reply: u64): bool {
     const control = Tables.control;
-    const c = Tables.connection(id);
-    const reply = Conntrack.hashReply(c);
     if (!ConnectionIndex.insert(hash, id << 1)) {
       Conntrack.release(id);
       return false;

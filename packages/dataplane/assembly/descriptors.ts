@@ -65,9 +65,6 @@ export class Descriptors {
   @inline static ingressOf(at: usize): u32 {
     return load<u32>(at, 2048);
   }
-  @inline static verdictOf(at: usize): u32 {
-    return load<u32>(at, 3072);
-  }
   /** Fills in that a frame of the same length leaves. */
   @inline static forward(at: usize, verdict: u32, egress: u32): void {
     store<u32>(at, verdict, 3072);

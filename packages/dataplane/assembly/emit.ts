@@ -2,6 +2,7 @@ import { Checksum } from "./checksum";
 import {
   Address,
   AddressFlag,
+  Backend,
   Event,
   EventKind,
   Neighbor,
@@ -145,6 +146,12 @@ export class Routes {
     const family = p.meta >> 8;
     entry.plain =
       Addresses.find(high, low, family) == 0 && !Addresses.isService(high, low, family) && p.route != 0 ? 1 : 0;
+  }
+
+  /** Does a backend's record hold its route? Not while a trace runs, which tells how a route is found. */
+  @inline static isKnown(backend: Backend): bool {
+    const control = Tables.control;
+    return backend.routeEpoch == control.routeEpoch && control.forwarding != 0 && !control.tracing;
   }
 
   /** True when the cache knows that no Service has anything to do with a destination. */

@@ -489,6 +489,8 @@ export const structures = {
       ["connections", "u64", "New connections since creation."],
       ["selected", "u32", "Ticks of the last pick."],
       ["position", "u32", "Scratch of a set's replacement: place in the new set plus one, 0 otherwise."],
+      ["route", "u32", "Address of the prefix entry that routes it; 0 when it is on the node itself."],
+      ["routeEpoch", "u32", "`route` is valid when it is the control block's."],
     ],
   },
   Frontend: {

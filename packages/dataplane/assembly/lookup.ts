@@ -19,6 +19,7 @@ import {
   Verdict,
 } from "./generated/layout";
 import { Conntrack } from "./conntrack";
+import { Routes } from "./emit";
 import { Addresses } from "./maps/addresses";
 import { AffinityMap } from "./maps/affinity";
 import { Frontends } from "./maps/frontends";
@@ -112,15 +113,14 @@ export class Lookup {
       }
     }
 
-    const sourceIsNode = (Addresses.flags(sourceHigh, sourceLow, family) & AddressFlag.LOCAL) != 0;
     const ipvs = control.mode == Mode.IPVS;
     if (!hasAny) {
       // In iptables mode the reject of external addresses is not hooked into the node's own output.
       if (
         control.mode == Mode.IPTABLES &&
-        sourceIsNode &&
+        Addresses.isLocal(sourceHigh, sourceLow, family) &&
         (kind == FrontendKind.LOAD_BALANCER || kind == FrontendKind.EXTERNAL_IP) &&
-        (Addresses.flags(destinationHigh, destinationLow, family) & AddressFlag.LOCAL) == 0
+        !Addresses.isLocal(destinationHigh, destinationLow, family)
       ) {
         Decision.set(Verdict.PASS, Reason.NONE);
         return;
@@ -147,7 +147,7 @@ export class Lookup {
     } else if (!ipvs && sourceIsPod) {
       // As if the pod's packet had gone out to the load balancer and come back: all endpoints, source kept.
       why = SetReason.POD_SHORT_CIRCUIT;
-    } else if (!ipvs && sourceIsNode) {
+    } else if (!ipvs && Addresses.isLocal(sourceHigh, sourceLow, family)) {
       masquerade = MasqueradeReason.NODE_SHORT_CIRCUIT;
       why = SetReason.NODE_SHORT_CIRCUIT;
     } else {
@@ -201,7 +201,10 @@ export class Lookup {
   /** Hairpins are known only after the pick. A backend on the node itself takes no forwarding path, so nothing is rewritten there. */
   static masqueradeFor(backend: Backend, wanted: u32, sourceHigh: u64, sourceLow: u64, family: u32): u32 {
     const control = Tables.control;
-    if ((Addresses.flags(backend.addressHigh, backend.addressLow, family) & AddressFlag.LOCAL) != 0) {
+    const local = Routes.isKnown(backend)
+      ? backend.route == 0
+      : Addresses.isLocal(backend.addressHigh, backend.addressLow, family);
+    if (local) {
       return wanted == MasqueradeReason.NO ? MasqueradeReason.NO : MasqueradeReason.BACKEND_ON_HOST;
     }
     if (wanted != MasqueradeReason.NO) return wanted;

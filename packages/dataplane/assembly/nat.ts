@@ -33,16 +33,23 @@ export class Nat {
 
   /** Fills in the deltas of a connection whose tuples are complete. */
   static deltas(c: Connection): void {
-    const addresses = Nat.addressDelta(
-      c.sourceHigh,
-      c.sourceLow,
-      c.destinationHigh,
-      c.destinationLow,
-      c.replyDestinationHigh,
-      c.replyDestinationLow,
-      c.replySourceHigh,
-      c.replySourceLow,
-    );
+    const addresses =
+      c.meta >> 8 == 4
+        ? // The rest of the words is the same in all: it adds a multiple of 0xffff to a sum that is not 0 anyway.
+          <u64>~(<u32>(c.sourceLow >> 32)) +
+          <u64>~(<u32>(c.destinationLow >> 32)) +
+          (c.replyDestinationLow >> 32) +
+          (c.replySourceLow >> 32)
+        : Nat.addressDelta(
+            c.sourceHigh,
+            c.sourceLow,
+            c.destinationHigh,
+            c.destinationLow,
+            c.replyDestinationHigh,
+            c.replyDestinationLow,
+            c.replySourceHigh,
+            c.replySourceLow,
+          );
     c.networkDelta = <u16>Checksum.fold(addresses);
     const protocol = c.meta & 0xff;
     let ports: u64 = 0;
@@ -115,6 +122,9 @@ export class Nat {
     }
   }
 
+  /** Hash of the reply tuple that `isFree` was asked about last. */
+  static replyHash: u64 = 0;
+
   /** Is the reply tuple of a record in preparation free? An expired holder is removed. */
   static isFree(c: Connection, replyPorts: u32): bool {
     const hash = Hash.tuple(
@@ -125,6 +135,7 @@ export class Nat {
       replyPorts,
       c.meta,
     );
+    Nat.replyHash = hash;
     const holder = ConnectionIndex.find(
       hash,
       c.replySourceHigh,

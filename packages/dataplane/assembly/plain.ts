@@ -29,8 +29,10 @@ export class Plain {
    * Is this frame such a segment, by itself? Then tuple, hash and `plain` of `p` are filled in. Everything that `Parse.frame` would
    * find fault with, or that drives a state machine, is not.
    */
-  @inline static parse(p: Parsed, frame: u32, length: u32, ingress: u32): bool {
-    const f = <usize>frame;
+  @inline static parse(p: Parsed, descriptor: usize): bool {
+    const f = <usize>Descriptors.frameOf(descriptor);
+    const length = Descriptors.lengthOf(descriptor);
+    const ingress = Descriptors.ingressOf(descriptor);
     if (length < 54) return false;
     if (ingress >= Tables.control.portCapacity) return false;
     const port = Tables.port(ingress);
@@ -43,17 +45,10 @@ export class Plain {
     const total = <u32>bswap<u16>(load<u16>(f, 16));
     const room = total - 20;
     if (total > length - 14) return false;
-    const middle = load<u64>(f, 22);
-    const destination = <u64>load<u32>(f, 30);
-    const ports = load<u32>(f, 34);
-    let sum = Checksum.halves(load<u64>(f, 14)) + Checksum.halves(middle) + destination;
-    sum = Checksum.halves(sum);
-    sum = (sum & 0xffff) + (sum >> 16);
-    if (sum != 0xffff) {
-      if (sum != 0x1fffe) return false;
-    }
-    const protocol = <u32>(middle >> 8) & 0xff;
+    const protocol = <u32>load<u8>(f, 23);
+    let plain: u32 = CONVERSATION;
     if (protocol == 6) {
+      plain = TcpState.ESTABLISHED;
       // Of the flags, ACK alone, with PSH, ECE and CWR as they like.
       const word = <u32>load<u16>(f, 46);
       const header = (word & 0xf0) >> 2;
@@ -65,6 +60,15 @@ export class Plain {
       if (datagram < 8) return false;
       if (<i32>datagram > <i32>room) return false;
     } else return false;
+    const middle = load<u64>(f, 22);
+    const destination = <u64>load<u32>(f, 30);
+    const ports = load<u32>(f, 34);
+    let sum = Checksum.halves(load<u64>(f, 14)) + Checksum.halves(middle) + destination;
+    sum = Checksum.halves(sum);
+    sum = (sum & 0xffff) + (sum >> 16);
+    if (sum != 0xffff) {
+      if (sum != 0x1fffe) return false;
+    }
     if ((<u32>middle & 0xff) <= 1) return false;
     if ((<u32>(middle >> 32) & 0xff) == 127) return false;
     if ((<u32>destination & 0xff) == 127) return false;
@@ -77,7 +81,7 @@ export class Plain {
     p.hash = hash;
     p.bucket = <u32>ConnectionIndex.bucket(ConnectionIndex.home(hash));
     p.candidate = NONE;
-    p.plain = protocol == 6 ? TcpState.ESTABLISHED : CONVERSATION;
+    p.plain = plain;
     return true;
   }
 
@@ -86,6 +90,22 @@ export class Plain {
     p.hash = 0;
     p.bucket = <u32>ConnectionIndex.bucket(0);
     p.plain = HELD;
+  }
+
+  /** The candidate was another connection with the same tag, or lies in the other bucket: looks for the right one. */
+  static retry(p: Parsed, descriptor: usize): bool {
+    const reference = ConnectionIndex.find(
+      p.hash,
+      0,
+      (p.addresses << 32) | 0xffff0000,
+      0,
+      (p.addresses & 0xffffffff00000000) | 0xffff0000,
+      p.ports,
+      p.meta,
+    );
+    if (reference == p.candidate) return false;
+    p.candidate = reference;
+    return Plain.forward(p, descriptor);
   }
 
   /** Forwards a frame that `parse` accepted, if its candidate's record holds all that this takes. False: nothing was changed. */

@@ -216,6 +216,103 @@ describe("any input gets a verdict", { timeout: 120_000 }, () => {
     );
   });
 
+  test("a clock that stands still, runs backwards or jumps", () => {
+    const frames = Object.values(corpus).map((builder) => builder.ethernet(link).build());
+    const clock = fc.oneof(
+      fc.constantFrom(0, 1, -1, 2 ** 25, 2 ** 26 - 1, 2 ** 26, 2 ** 31, 2 ** 53, -(2 ** 40), Number.NaN, Infinity),
+      fc.double({ noNaN: true, min: 0, max: 2 ** 27 }),
+    );
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.nat(frames.length - 1), clock, fc.nat(2)), { maxLength: 60 }), (steps) => {
+        const dataplane = fresh();
+        const memory = new Uint8Array(dataplane.memory.buffer);
+        for (const [i, now, ingress] of steps) {
+          const frame = frames[i]!;
+          expect(verdicts).toContain(dataplane.processFrame(frame, { now, ingress }).verdict);
+          dataplane.traceFrame(frame, { now, ingress });
+          memory.set(frame, dataplane.frames.address);
+          dataplane.descriptors.frame[0] = dataplane.frames.address;
+          dataplane.descriptors.length[0] = frame.length;
+          dataplane.descriptors.ingress[0] = ingress;
+          dataplane.ingress(1, now);
+          expect(Object.values(batchVerdicts)).toContain(dataplane.descriptors.verdict[0]);
+          dataplane.tick(now);
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test("any values in the Service maps are refused by name, or packets get a verdict all the same", () => {
+    const often = <T>(good: fc.Arbitrary<T>, bad: fc.Arbitrary<T>) =>
+      fc.oneof({ arbitrary: good, weight: 30 }, { arbitrary: bad, weight: 1 });
+    const address = often(
+      fc.constantFrom("10.96.0.10", "10.244.1.11", "0.0.0.0", "255.255.255.255", "127.0.0.1"),
+      fc.constantFrom("::1", "x"),
+    );
+    const number = often(
+      fc.constantFrom(1, 80, 8080, 65_535),
+      fc.oneof(fc.constantFrom(0, 65_536, -1, 2 ** 32, 0.5, Number.NaN), fc.nat(70_000)),
+    );
+    const backends = fc.array(
+      fc.record({ address, port: number, weight: number, local: fc.boolean() }, { requiredKeys: ["address", "port"] }),
+      { maxLength: 5 },
+    );
+    const policy = fc.constantFrom("Cluster" as const, "Local" as const);
+    const spec = fc.record({
+      id: fc.constantFrom("a", "b"),
+      family: often<"IPv4" | "IPv6">(fc.constant("IPv4"), fc.constant("IPv6")),
+      protocol: fc.constantFrom("TCP" as const, "UDP" as const, "SCTP" as const),
+      frontends: fc.array(
+        fc.record({
+          kind: fc.constantFrom("ClusterIP", "ExternalIP", "LoadBalancer", "NodePort"),
+          address,
+          port: number,
+        }),
+        { maxLength: 4 },
+      ),
+      cluster: backends,
+      local: backends,
+      hasAny: fc.boolean(),
+      internalTrafficPolicy: policy,
+      externalTrafficPolicy: policy,
+      affinitySeconds: number,
+      scheduler: fc.constantFrom("random", "rr", "wrr", "lc", "wlc", "sh", "dh", "sed", "nq", "mh", "fo", "ovf"),
+      sourceRanges: fc.array(
+        often(fc.constantFrom("0.0.0.0/0", "10.244.0.0/16"), fc.constantFrom("10.0.0.0/33", "::/0", "x")),
+        {
+          maxLength: 3,
+        },
+      ),
+    });
+    let accepted = 0;
+    fc.assert(
+      fc.property(fc.array(spec, { minLength: 1, maxLength: 6 }), (specs) => {
+        const dataplane = fresh();
+        for (const one of specs) {
+          try {
+            dataplane.setServicePort(one as Parameters<Dataplane["setServicePort"]>[0]);
+            accepted++;
+          } catch (error) {
+            expect(error).toMatchObject({ code: expect.stringMatching(/^(?!TRAPPED)[A-Z_]+$/) });
+          }
+          for (const port of [80, 65_535, 1]) {
+            for (const source of ["10.244.1.11", "192.0.2.1"]) {
+              const base = packet().ipv4({ source, destination: "10.96.0.10" });
+              const ports = { sourcePort: 40_000, destinationPort: port };
+              for (const built of [base.tcp({ ...ports, flags: "S" }), base.udp(ports)]) {
+                expect(verdicts).toContain(dataplane.process(built.build(), { now: 1 }).verdict);
+                dataplane.trace(built.build(), { now: 1 });
+              }
+            }
+          }
+        }
+      }),
+      { numRuns: 200 },
+    );
+    expect(accepted).toBeGreaterThan(20);
+  });
+
   test("random bytes in the mutable part of a connection record do not make a lookup leave memory", () => {
     fc.assert(
       fc.property(fc.infiniteStream(fc.nat(255)), fc.integer({ min: 0, max: 2 ** 31 }), (noise, seed) => {

@@ -29,6 +29,10 @@ export class Addresses {
     return flags;
   }
 
+  @inline static isLocal(high: u64, low: u64, family: u32): bool {
+    return (Addresses.flags(high, low, family) & AddressFlag.LOCAL) != 0;
+  }
+
   @inline static isLoopback(high: u64, low: u64, family: u32): bool {
     return family == 4 ? ((low >> 32) & 0xff) == 127 : high == 0 && low == 0x0100000000000000;
   }

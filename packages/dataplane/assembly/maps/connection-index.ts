@@ -1,4 +1,5 @@
 import { Connection, ConnectionFlag, NONE, Parsed } from "../generated/layout";
+import { Hash } from "../hash";
 import { Tables } from "./tables";
 
 /**
@@ -10,8 +11,9 @@ import { Tables } from "./tables";
  *     | 12 tags | o |  pad  |     12 references (record << 1 | direction)  |
  *     +---------+---+-------+----------------------------------------------+
  *
- * A tag holds seven bits of the hash and is never 0, which marks a free slot. `o` counts entries that found their bucket full and
- * went to its alternative (bucket XOR a function of the tag); while it is 0 a lookup reads one line. SIMD compares all tags at once;
+ * A tag holds seven bits of the hash and is never 0, which marks a free slot. `o` counts entries that are not here, where their
+ * hash says, but in the alternative (bucket XOR a function of the tag); while it is 0 a lookup reads one line. When both are full, an
+ * entry of either moves to its other bucket: so the index holds what it has lines for, up to nine tenths. SIMD compares all tags at once;
  * the scalar build does the same with two words.
  */
 export class ConnectionIndex {
@@ -121,25 +123,55 @@ export class ConnectionIndex {
     );
   }
 
-  /** True when one more entry of that hash fits. */
-  static fits(hash: u64): bool {
-    const home = ConnectionIndex.home(hash);
-    if (ConnectionIndex.matches(ConnectionIndex.bucket(home), 0) != 0) return true;
-    const other = ConnectionIndex.alternative(home, ConnectionIndex.tag(hash));
-    return ConnectionIndex.matches(ConnectionIndex.bucket(other), 0) != 0;
-  }
-
+  /** Enters a reference, if need be by moving another entry to the other of its buckets. False when there is no room. */
   static insert(hash: u64, reference: u32): bool {
     const tag = ConnectionIndex.tag(hash);
     const home = ConnectionIndex.home(hash);
     const first = ConnectionIndex.bucket(home);
     if (ConnectionIndex.place(first, tag, reference)) return true;
-    if (!ConnectionIndex.place(ConnectionIndex.bucket(ConnectionIndex.alternative(home, tag)), tag, reference))
-      return false;
-    const overflowed = load<u8>(first, 12);
-    // A saturated counter stays: the bucket then always looks at its alternative.
-    if (overflowed < 255) store<u8>(first, overflowed + 1, 12);
+    const other = ConnectionIndex.alternative(home, tag);
+    if (!ConnectionIndex.place(ConnectionIndex.bucket(other), tag, reference)) {
+      if (ConnectionIndex.makeRoom(home)) return ConnectionIndex.place(first, tag, reference);
+      if (!ConnectionIndex.makeRoom(other)) return false;
+      ConnectionIndex.place(ConnectionIndex.bucket(other), tag, reference);
+    }
+    ConnectionIndex.countAway(first, 1);
     return true;
+  }
+
+  /** Moves one entry of a full bucket to the other that it may be in. */
+  static makeRoom(index: u32): bool {
+    const bucket = ConnectionIndex.bucket(index);
+    for (let i: usize = 0; i < 12; i++) {
+      const tag = <u32>load<u8>(bucket + i);
+      const to = ConnectionIndex.bucket(ConnectionIndex.alternative(index, tag));
+      const reference = load<u32>(bucket + (i << 2), 16);
+      if (!ConnectionIndex.place(to, tag, reference)) continue;
+      store<u8>(bucket + i, 0);
+      if (ConnectionIndex.home(ConnectionIndex.hashOf(reference)) == index) ConnectionIndex.countAway(bucket, 1);
+      else ConnectionIndex.countAway(to, -1);
+      return true;
+    }
+    return false;
+  }
+
+  /** Counts entries that are not in this bucket, which is their home. A saturated count stays. */
+  static countAway(bucket: usize, by: i32): void {
+    const away = <i32>load<u8>(bucket, 12);
+    if (away < 255 && away + by >= 0) store<u8>(bucket, <u8>(away + by), 12);
+  }
+
+  static hashOf(reference: u32): u64 {
+    const tuple = <usize>Tables.control.connections + ((<usize>reference) << 6);
+    const meta = changetype<Connection>(tuple & ~127).meta;
+    return Hash.tuple(
+      load<u64>(tuple),
+      load<u64>(tuple, 8),
+      load<u64>(tuple, 16),
+      load<u64>(tuple, 24),
+      load<u32>(tuple, 32),
+      meta,
+    );
   }
 
   static place(bucket: usize, tag: u32, reference: u32): bool {
@@ -157,8 +189,7 @@ export class ConnectionIndex {
     const first = ConnectionIndex.bucket(home);
     if (ConnectionIndex.clear(first, tag, reference)) return;
     if (!ConnectionIndex.clear(ConnectionIndex.bucket(ConnectionIndex.alternative(home, tag)), tag, reference)) return;
-    const overflowed = load<u8>(first, 12);
-    if (overflowed < 255 && overflowed > 0) store<u8>(first, overflowed - 1, 12);
+    ConnectionIndex.countAway(first, -1);
   }
 
   static clear(bucket: usize, tag: u32, reference: u32): bool {

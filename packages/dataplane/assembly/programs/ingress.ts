@@ -64,15 +64,11 @@ export class Ingress {
     let at = Descriptors.at(start);
     for (let slot = PARSED; slot < end; slot += 128) {
       const p = changetype<Parsed>(<usize>slot);
-      const frame = Descriptors.frameOf(at);
-      const length = Descriptors.lengthOf(at);
-      const ingress = Descriptors.ingressOf(at);
-      if (filtered && Descriptors.verdictOf(at) != NONE) Plain.hold(p);
-      else if (!Plain.parse(p, frame, length, ingress)) {
-        Parse.frame(p, frame, length, ingress);
-        p.bucket = <u32>ConnectionIndex.bucket(ConnectionIndex.home(p.hash));
-      }
+      if (!Plain.parse(p, at)) Ingress.parse(p, at);
       at += 4;
+    }
+    if (filtered) {
+      for (let k: u32 = 0; k < count; k++) if (Descriptors.verdict(start + k) != NONE) Plain.hold(Ingress.parsed(k));
     }
     let sink: u32 = 0;
     for (let slot = PARSED; slot < end; slot += 128) sink += load<u32>(<usize>changetype<Parsed>(<usize>slot).bucket);
@@ -129,10 +125,17 @@ export class Ingress {
     return verdict;
   }
 
-  /** A packet that takes no short cut. */
+  static parse(p: Parsed, at: usize): void {
+    Parse.frame(p, Descriptors.frameOf(at), Descriptors.lengthOf(at), Descriptors.ingressOf(at));
+    p.bucket = <u32>ConnectionIndex.bucket(ConnectionIndex.home(p.hash));
+  }
+
+  /** A packet that could not take the short cut at once. */
   static resolve(p: Parsed, at: usize): void {
-    if (p.plain == HELD) return;
-    if (p.plain) Parse.frame(p, Descriptors.frameOf(at), Descriptors.lengthOf(at), Descriptors.ingressOf(at));
+    if (p.plain != 0) {
+      if (p.plain == HELD || Plain.retry(p, at)) return;
+      Ingress.parse(p, at);
+    }
     const verdict = Ingress.handle(p);
     Descriptors.resolve(at, verdict, p.egress, p.length, p.reason);
   }
@@ -282,7 +285,7 @@ export class Ingress {
       return p.meta >> 8 == 4 ? Icmp.error(p, 3, 3, 0, Decision.reason) : Icmp.error(p, 1, 4, 0, Decision.reason);
     }
     const backend = Tables.backend(Decision.backend);
-    const stop = Emit.route(p, backend.addressHigh, backend.addressLow);
+    const stop = Ingress.routeTo(p, backend);
     if (stop != 0) return stop;
     const ports = (p.ports & 0xffff) | ((<u32>backend.port) << 16);
     if ((p.flags & ParsedFlag.FIRST_FRAGMENT) != 0 && (p.meta & 0xff) == 132 && ports != p.ports)
@@ -299,6 +302,28 @@ export class Ingress {
       servicePort,
       Decision.backend,
     );
+  }
+
+  /** `Emit.route` to a backend, which remembers its route. */
+  static routeTo(p: Parsed, backend: Backend): u32 {
+    const control = Tables.control;
+    if (!control.forwarding) return 0;
+    if (Routes.isKnown(backend)) {
+      p.route = backend.route;
+      if (p.route == 0) {
+        p.egress = control.hostPort;
+        return 0;
+      }
+      const route = changetype<Prefix>(<usize>p.route);
+      p.egress = route.port;
+      return Emit.admit(p, route);
+    }
+    const stop = Emit.route(p, backend.addressHigh, backend.addressLow);
+    if (stop == 0 && !control.tracing) {
+      backend.route = p.route;
+      backend.routeEpoch = control.routeEpoch;
+    }
+    return stop;
   }
 
   /** Not Service traffic: forwarded as it is, or masqueraded where its route says so. */
@@ -413,7 +438,7 @@ export class Ingress {
         if (masquerade != MasqueradeReason.NO) Tables.servicePort(servicePort).masqueraded++;
       }
       c.flags = <u8>flags;
-      if (!Conntrack.commit(id, p.hash)) {
+      if (!Conntrack.commit(id, p.hash, Nat.replyHash)) {
         Ingress.unaccount(c, flags);
         return Emit.drop(p, Reason.CONNECTION_TABLE_FULL);
       }
