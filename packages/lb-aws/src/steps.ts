@@ -14,6 +14,7 @@ import { ownerOf } from "./ownership-marks.ts";
 import type { Attributes, AwsPort, ListenerSettings, SecurityGroup, Tags } from "./port.ts";
 import { type IngressRule, managedGroup, orphanedMtuRules } from "./security-groups.ts";
 import type { SubnetMapping } from "./subnets.ts";
+import { alwaysPreservesClientIP } from "./target-group.ts";
 import { targetCalls } from "./targets.ts";
 
 /** A call to make. Texts that begin with `@` stand for ids that are known only when it is made. */
@@ -80,7 +81,9 @@ const defaults: Attributes = {
 
 function defaultOf(name: string, group?: DesiredTargetGroup): string | undefined {
   if (group === undefined) return defaults[name];
-  if (name === "preserve_client_ip.enabled") return String(group.targetType === "instance" || group.protocol === "UDP");
+  if (name === "preserve_client_ip.enabled") {
+    return String(group.targetType === "instance" || alwaysPreservesClientIP(group.protocol));
+  }
   return name === "load_balancing.cross_zone.enabled" ? "use_load_balancer_configuration" : defaults[name];
 }
 
@@ -115,7 +118,7 @@ class StepBuilder {
 /** Differences of attributes; what was set once and is not wanted any more goes back to its default. */
 function attributeDifference(
   desired: Attributes,
-  observed: Attributes,
+  observed: Attributes | undefined,
   record: string | undefined,
   group?: DesiredTargetGroup,
 ): { set: Attributes; fields: Change["fields"] } {
@@ -124,8 +127,11 @@ function attributeDifference(
     const value = name === "" || name in wanted ? undefined : defaultOf(name, group);
     if (value !== undefined) wanted[name] = value;
   }
-  const set = Object.fromEntries(Object.entries(wanted).filter(([name, value]) => observed[name] !== value));
-  const fields = Object.entries(set).map(([name, value]) => [`attributes[${name}]`, observed[name], value] as const);
+  // What is yet to be made will have the defaults.
+  const before = (name: string): string | undefined =>
+    observed === undefined ? defaultOf(name, group) : observed[name];
+  const set = Object.fromEntries(Object.entries(wanted).filter(([name, value]) => before(name) !== value));
+  const fields = Object.entries(set).map(([name, value]) => [`attributes[${name}]`, before(name), value] as const);
   return { set, fields };
 }
 
@@ -268,6 +274,11 @@ export function stepsOf(
     return rule.source === managedGroup ? { ...rule, source: ids["@managed"] ?? "@managed" } : rule;
   }
 
+  /** A rule for people: the group that is yet to be made by its name. */
+  function shown(rule: IngressRule): IngressRule {
+    return rule.source === "@managed" ? { ...rule, source: desired.managedSecurityGroup?.name ?? "" } : rule;
+  }
+
   function grant(owner: SecurityGroup, rules: readonly IngressRule[], id: string, because: string): void {
     const present = new Set(owner.ingress.map(ruleKey));
     const missing = rules.map(resolved).filter((rule) => !present.has(ruleKey(rule)));
@@ -282,7 +293,7 @@ export function stepsOf(
       {
         action: "update",
         resource: { kind: "SecurityGroup", name: owner.name, cloudId: owner.id },
-        fields: [["ingress", [], missing]],
+        fields: [["ingress", [], missing.map(shown)]],
         because,
       },
     );
@@ -347,7 +358,7 @@ export function stepsOf(
     targetGroup?: DesiredTargetGroup,
   ): void {
     const record = present?.tags[recordTag];
-    const { set, fields } = attributeDifference(wanted, present?.attributes ?? {}, record, targetGroup);
+    const { set, fields } = attributeDifference(wanted, present?.attributes, record, targetGroup);
     if (Object.keys(set).length === 0) return;
     builder.add(
       `attributes:${kind}:${objectName}`,

@@ -178,6 +178,41 @@ describe("what others set", () => {
   });
 });
 
+describe("calls that write", () => {
+  const writesOf = async (
+    bench: ReturnType<typeof createWorkbench>,
+    work: () => Promise<unknown>,
+  ): Promise<string[]> => {
+    const start = bench.calls.length;
+    await work();
+    return bench.calls.slice(start).filter((call) => !call.startsWith("describe"));
+  };
+
+  it("are seven to create, two for other nodes, none without a change, five to remove", async () => {
+    const bench = createWorkbench();
+    const service = serviceWith(outside);
+    expect(await writesOf(bench, () => bench.once(service))).toEqual([
+      "createSecurityGroup",
+      "authorizeIngress",
+      "authorizeIngress",
+      "createTargetGroup",
+      "registerTargets",
+      "createLoadBalancer",
+      "createListener",
+    ]);
+    expect(await writesOf(bench, () => bench.once(service))).toEqual([]);
+    const others = sampleNodes(4).slice(1);
+    expect(await writesOf(bench, () => bench.once(service, others))).toEqual(["registerTargets", "deregisterTargets"]);
+    expect(await writesOf(bench, () => bench.destroy(service))).toEqual([
+      "deleteListener",
+      "deleteLoadBalancer",
+      "deleteTargetGroup",
+      "revokeIngress",
+      "deleteSecurityGroup",
+    ]);
+  });
+});
+
 describe("limits", () => {
   it("of rules name the security group and its number of rules", async () => {
     const bench = createWorkbench({ rulesPerSecurityGroup: 2 });

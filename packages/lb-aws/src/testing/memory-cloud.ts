@@ -62,7 +62,7 @@ const targetGroupDefaults = (request: Pick<TargetGroupRequest, "targetType" | "p
   "deregistration_delay.timeout_seconds": "300",
   "deregistration_delay.connection_termination.enabled": "false",
   "load_balancing.cross_zone.enabled": "use_load_balancer_configuration",
-  "preserve_client_ip.enabled": String(request.targetType === "instance" || request.protocol === "UDP"),
+  "preserve_client_ip.enabled": String(request.targetType === "instance" || !["TCP", "TLS"].includes(request.protocol)),
   "proxy_protocol_v2.enabled": "false",
   "stickiness.enabled": "false",
   "stickiness.type": "source_ip",
