@@ -7,16 +7,17 @@ import { missingPrograms, runSections } from "./run.ts";
 import { sections } from "./sections/index.ts";
 import { renderOutcomes } from "./table.ts";
 
-const usage = `Usage: pnpm article [--mode netns|gateway] [--only TEXT] [--verbose]
+const usage = `Usage: pnpm article [--mode netns|gateway] [--only TEXT] [--lanes N] [--verbose]
 
 Starts an empty cluster, runs every manifest and every command of an article about Services, checks what each says, and prints a
-table. --only takes sections whose title has TEXT.`;
+table. --only takes sections whose title has TEXT. Sections that do not get into each other's way run beside each other, N at a time.`;
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       mode: { type: "string", default: "auto" },
       only: { type: "string", default: "" },
+      lanes: { type: "string", default: "2" },
       verbose: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -28,6 +29,11 @@ async function main(): Promise<number> {
   const { mode } = values;
   if (mode !== "auto" && mode !== "netns" && mode !== "gateway") {
     console.error(`--mode ${mode}: there are netns, gateway and auto\n\n${usage}`);
+    return 2;
+  }
+  const lanes = Number(values.lanes);
+  if (!Number.isInteger(lanes) || lanes < 1) {
+    console.error(`--lanes ${values.lanes}: a number of 1 and more\n\n${usage}`);
     return 2;
   }
   const missing = missingPrograms(["kubectl", "curl", ...(chooseMode(mode).mode === "gateway" ? ["nslookup"] : [])]);
@@ -58,6 +64,7 @@ async function main(): Promise<number> {
       const outcomes = await runSections(cluster, wanted, {
         directory,
         signal: stop.signal,
+        lanes,
         onStep: (outcome) => console.log(`${outcome.result.padEnd(14)} ${outcome.section}: ${outcome.step.command}`),
       });
       console.log(`\n${renderOutcomes(outcomes)}\n`);

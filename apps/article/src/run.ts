@@ -45,51 +45,78 @@ function whyNot(step: Step, cluster: Cluster): Pick<Outcome, "result" | "reason"
   return undefined;
 }
 
+/** How to run sections. */
+export interface RunSettings {
+  readonly directory: string;
+  readonly signal: AbortSignal;
+  /** Lanes that run at a time. */
+  readonly lanes: number;
+  readonly onStep?: (outcome: Outcome) => void;
+}
+
 /**
- * Runs sections in order, each in its namespace, which is removed after it (but for the two that the article names). A section
- * whose preparation fails fails with all of its steps.
+ * Runs sections, each in its namespace, which is removed after it (but for the two that the article names); lanes of sections run
+ * beside each other. A section whose preparation fails fails with all of its steps.
+ *
+ * @returns outcomes in the article's order
  */
 export async function runSections(
   cluster: Cluster,
   sections: readonly Section[],
-  options: {
-    readonly directory: string;
-    readonly signal: AbortSignal;
-    readonly onStep?: (outcome: Outcome) => void;
-  },
+  settings: RunSettings,
 ): Promise<readonly Outcome[]> {
-  const { directory, signal, onStep } = options;
-  const outcomes: Outcome[] = [];
+  const lanes = new Map<string, Section[]>();
   for (const section of sections) {
-    let session: Session | undefined;
-    const prepared = await attempt(async () => {
-      session = await openSession(cluster, { namespace: section.namespace, directory, signal });
-      await section.prepare?.(session);
-    });
-    for (const step of section.steps) {
-      if (signal.aborted) return outcomes;
-      const other = whyNot(step, cluster);
-      let outcome: Outcome = { section: section.title, step, result: "ok", milliseconds: 0, ...other };
-      if (prepared.failure !== undefined) {
-        outcome = { ...outcome, result: "FAILED", reason: `preparing the section: ${prepared.failure}` };
-      } else if (other === undefined) {
-        const { milliseconds, failure } = await attempt(async () => {
-          if (step.run !== undefined) await step.run(session!);
-          else await session!.run(step.command, step.terminal === true ? { terminal: true } : {});
-        });
-        outcome = {
-          ...outcome,
-          milliseconds,
-          ...(failure === undefined ? {} : { result: "FAILED", reason: failure }),
-        };
-      }
-      outcomes.push(outcome);
-      onStep?.(outcome);
+    const lane = section.lane ?? section.namespace;
+    lanes.set(lane, [...(lanes.get(lane) ?? []), section]);
+  }
+  const outcomes = new Map<Section, readonly Outcome[]>();
+  // The longest ones first, so that none of them is alone in the end.
+  const waiting = [...lanes.values()].sort((a, b) => b.length - a.length);
+  const work = async (): Promise<void> => {
+    for (let lane = waiting.shift(); lane !== undefined; lane = waiting.shift()) {
+      for (const section of lane) outcomes.set(section, await runSection(cluster, section, settings));
     }
-    if (section.namespace.startsWith("article-") && session !== undefined && !signal.aborted) {
-      // Node ports and load balancer addresses of the next section may be the same.
-      await session.run(`kubectl delete namespace ${section.namespace} --timeout=60s`, { code: "any" });
+  };
+  await Promise.all(Array.from({ length: settings.lanes }, work));
+  return sections.flatMap((section) => outcomes.get(section) ?? []);
+}
+
+async function runSection(
+  cluster: Cluster,
+  section: Section,
+  { directory, signal, onStep }: RunSettings,
+): Promise<readonly Outcome[]> {
+  const outcomes: Outcome[] = [];
+  if (signal.aborted) return outcomes;
+  let session: Session | undefined;
+  const prepared = await attempt(async () => {
+    session = await openSession(cluster, { namespace: section.namespace, directory, signal });
+    await section.prepare?.(session);
+  });
+  for (const step of section.steps) {
+    if (signal.aborted) return outcomes;
+    const other = whyNot(step, cluster);
+    let outcome: Outcome = { section: section.title, step, result: "ok", milliseconds: 0, ...other };
+    if (prepared.failure !== undefined) {
+      outcome = { ...outcome, result: "FAILED", reason: `preparing the section: ${prepared.failure}` };
+    } else if (other === undefined) {
+      const { milliseconds, failure } = await attempt(async () => {
+        if (step.run !== undefined) await step.run(session!);
+        else await session!.run(step.command, step.terminal === true ? { terminal: true } : {});
+      });
+      outcome = {
+        ...outcome,
+        milliseconds,
+        ...(failure === undefined ? {} : { result: "FAILED", reason: failure }),
+      };
     }
+    outcomes.push(outcome);
+    onStep?.(outcome);
+  }
+  if (section.namespace.startsWith("article-") && session !== undefined && !signal.aborted) {
+    // Node ports and load balancer addresses of the next section may be the same.
+    await session.run(`kubectl delete namespace ${section.namespace} --timeout=60s`, { code: "any" });
   }
   return outcomes;
 }

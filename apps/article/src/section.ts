@@ -21,6 +21,11 @@ export interface Section {
   readonly title: string;
   /** The namespace it runs in; `default` and `production` where the article names them. Those stay, the others are deleted. */
   readonly namespace: string;
+  /**
+   * Sections of one lane run one after the other, because they use the same node port or the same objects; lanes run beside each
+   * other. Default: the namespace.
+   */
+  readonly lane?: string;
   /** Makes what the article takes for granted. */
   prepare?(session: Session): Promise<void>;
   readonly steps: readonly Step[];

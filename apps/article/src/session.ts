@@ -51,7 +51,7 @@ export interface Session {
   deploy(...names: string[]): Promise<void>;
   /** Value of a JSONPath of an object. */
   value(object: string, path: string): Promise<string>;
-  /** Repeats a look until it throws no more, at most for half a minute. */
+  /** Repeats a look until it throws no more, at most for a minute. */
   until<T>(look: () => Promise<T>): Promise<T>;
   /** Requests from the pod `client` (or another one); each has to be answered. */
   fetchInPod(url: string, count: number, pod?: string): Promise<readonly Answer[]>;
@@ -62,7 +62,7 @@ export interface Session {
   ): Promise<(Answer | undefined)[]>;
 }
 
-const limit = 30_000;
+const limit = 60_000;
 
 /** Fails unless the text has the piece (or matches the pattern). */
 export function mustSay(text: string, ...pieces: readonly (string | RegExp)[]): void {
@@ -222,7 +222,7 @@ export async function openSession(
       const out: (Answer | undefined)[] = [];
       for (let i = 0; i < count; i++) {
         const program = await cluster.startProgram({ kind: "outside" }, [
-          ...["curl", "-s", "-m", "2", "-H", "Accept: application/json", `http://${host}:${port}/`],
+          ...["curl", "-s", "-m", "4", "-H", "Accept: application/json", `http://${host}:${port}/`],
         ]);
         let text = "";
         program.stdout.setEncoding("utf8");

@@ -136,6 +136,7 @@ const exposed = async (session: Session): Promise<void> => {
 export const commands: Section = {
   title: "Commands for the exam",
   namespace: "article-exam",
+  lane: "node port 30080",
   prepare: (session) => session.deploy("client", "web", "web-service"),
   steps: [
     creates(create("clusterip"), "web-svc", "ClusterIP", created, true),

@@ -4,6 +4,7 @@ import { distinct, must, mustBe, mustSay, type Session } from "../session.ts";
 export const discovery: Section = {
   title: "Discovery by DNS",
   namespace: "production",
+  lane: "default",
   prepare: (session) => session.deploy("client", "web", "web-service"),
   steps: [
     {

@@ -229,6 +229,7 @@ export const clusterIP: Section = {
 export const nodePort: Section = {
   title: "Type NodePort",
   namespace: "article-nodeport",
+  lane: "node port 30080",
   prepare: webReady,
   steps: [
     {

@@ -7,6 +7,7 @@ const nodesOfPods = async (session: Session): Promise<string[]> =>
 export const externalCluster: Section = {
   title: "externalTrafficPolicy: Cluster",
   namespace: "article-external-cluster",
+  lane: "node port 30080",
   prepare: (session) => session.deploy("web", "external-traffic-cluster"),
   steps: [
     {
@@ -56,6 +57,7 @@ export const externalCluster: Section = {
 export const externalLocal: Section = {
   title: "externalTrafficPolicy: Local",
   namespace: "article-external-local",
+  lane: "node port 30080",
   prepare: (session) => session.deploy("client", "web", "external-traffic-local"),
   steps: [
     {
