@@ -1,0 +1,104 @@
+import { quantile } from "../figures.mjs";
+import { flags, frameLength, requireForwarded, requireReturned, writeFlow, writeReply } from "./flows.mjs";
+
+/** Frames of one burst, and how far apart they lie. */
+export const burst = 256;
+export const stride = 2048;
+
+/**
+ * Drives one implementation in this process: `prepare(count, side)` says which link the frames come in on (0 clients, 1
+ * network, 2 in turn), `process(count)` forwards them. Only that is timed, burst by burst; frames are copied in between.
+ */
+export class Bursts {
+  #flowCount;
+  #serviceCount;
+  #opening;
+  #forward;
+  #replies;
+  #target;
+  #random = 0x9e3779b9;
+  #checked = false;
+
+  constructor(target, flowCount, serviceCount) {
+    this.#target = target;
+    this.#flowCount = flowCount;
+    this.#serviceCount = serviceCount;
+    this.#opening = new Uint8Array(flowCount * frameLength);
+    this.#forward = new Uint8Array(flowCount * frameLength);
+    this.#replies = new Uint8Array(flowCount * frameLength);
+    for (let i = 0; i < flowCount; i++) writeFlow(this.#opening, this.#forward, i, serviceCount);
+  }
+
+  #put(k, source, flow) {
+    const { frames, base } = this.#target;
+    const from = flow * frameLength;
+    frames.set(source.subarray(from, from + frameLength), base + k * stride);
+  }
+
+  #timed(count) {
+    const started = performance.now();
+    this.#target.process(count);
+    return ((performance.now() - started) * 1e6) / count;
+  }
+
+  /** Every flow once, in order; nanoseconds a packet of each burst. */
+  #pass(source, side, after) {
+    const samples = [];
+    for (let i = 0; i < this.#flowCount; i += burst) {
+      const size = Math.min(burst, this.#flowCount - i);
+      for (let k = 0; k < size; k++) this.#put(k, source, i + k);
+      this.#target.prepare(size, side);
+      samples.push(this.#timed(size));
+      this.#target.requireSent(size);
+      for (let k = 0; k < size; k++) after?.(i + k, this.#target.base + k * stride);
+    }
+    return samples;
+  }
+
+  /** Forgets all flows, then opens each. Median nanoseconds a packet. */
+  open() {
+    const { frames } = this.#target;
+    const count = this.#serviceCount;
+    this.#target.forget();
+    const samples = this.#pass(this.#opening, 0, (i, at) => {
+      if (!this.#checked) requireForwarded(frames, at, i, count);
+      writeReply(this.#replies, i, count, frames, at, flags.SYN_ACK);
+    });
+    this.#pass(this.#replies, 1, (i, at) => {
+      if (!this.#checked) requireReturned(frames, at, i, count);
+    });
+    this.#pass(this.#forward, 0, (i, at) => {
+      if (!this.#checked) requireForwarded(frames, at, i, count);
+      writeReply(this.#replies, i, count, frames, at, flags.ACK);
+    });
+    this.#target.settle();
+    this.#pass(this.#forward, 0);
+    this.#pass(this.#replies, 1);
+    this.#checked = true;
+    return quantile(samples, 0.5);
+  }
+
+  #flow() {
+    let x = this.#random;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.#random = x;
+    return Math.floor(((x >>> 0) / 2 ** 32) * this.#flowCount);
+  }
+
+  /** Bursts of random established flows: `forward`, `reply` or `mixed`. Median nanoseconds a packet. */
+  run(kind, bursts, processed = burst) {
+    const samples = [];
+    for (let n = 0; n < bursts; n++) {
+      for (let k = 0; k < burst; k++) {
+        const forward = kind === "forward" || (kind === "mixed" && (k & 1) === 1);
+        this.#put(k, forward ? this.#forward : this.#replies, this.#flow());
+      }
+      this.#target.prepare(burst, kind === "forward" ? 0 : kind === "reply" ? 1 : 2);
+      samples.push(this.#timed(processed));
+      if ((n & 63) === 0 && processed === burst) this.#target.requireSent(burst);
+    }
+    return quantile(samples, 0.5);
+  }
+}
