@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type KubectlProgram, kubectlPrograms, run } from "../src/kubectl/kubectl-program.ts";
 
 /*
- * What users type most, with every kubectl on this machine: the one on PATH and those that `node apps/conformance/kubectl-versions.mjs` has
+ * What users type most, with every kubectl on this machine: the one on PATH and those that `node scripts/kubectl-versions.mjs` has
  * fetched. Old ones read OpenAPI 2 in protobuf, newer ones OpenAPI 3; some list and then watch, others watch from the start.
  */
 

@@ -6,6 +6,7 @@ import {
   CoreV1Api,
   CustomObjectsApi,
   KubeConfig,
+  type KubernetesObject,
   KubernetesObjectApi,
   makeInformer,
   PatchStrategy,
@@ -130,7 +131,7 @@ describe("@kubernetes/client-node", () => {
       // biome-ignore lint/suspicious/noExplicitAny: the client takes any kind, but its type knows none of them
     } as any);
     const boat = { apiVersion: "example.com/v1", kind: "Boat", metadata: { name: "d", namespace }, spec: { sails: 2 } };
-    expect((await objects.create(boat)).metadata?.uid).toBeDefined();
+    expect(((await objects.create(boat)) as KubernetesObject).metadata?.uid).toBeDefined();
     const custom = config.makeApiClient(CustomObjectsApi);
     const where = { group: "example.com", version: "v1", namespace, plural: "boats" };
     const list = (await custom.listNamespacedCustomObject(where)) as { items: { spec: { sails: number } }[] };

