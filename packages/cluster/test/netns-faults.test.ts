@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ServicePortSpec } from "@portolan/dataplane";
+import { packet } from "@portolan/net";
 import { probe } from "@portolan/netio-linux";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createNetnsFabric, type NetnsFabric, type NetnsNode, type NetworkPlace } from "../src/netns/index.ts";
@@ -85,20 +86,22 @@ describe.skipIf(missing !== undefined)("faults of a node, with connections open"
     name,
   });
 
-  function program(node: NetnsNode, ...endpoints: string[]): void {
-    const cluster = endpoints.map((name) => backend(name, node));
-    const spec: ServicePortSpec = {
-      id: "default/web:/TCP/IPv4",
+  const program = (node: NetnsNode, ...endpoints: string[]): void =>
+    node.setServicePort(service(node, "web", "10.96.0.10", ...endpoints));
+
+  function service(node: NetnsNode, name: string, address: string, ...endpoints: string[]): ServicePortSpec {
+    const cluster = endpoints.map((endpoint) => backend(endpoint, node));
+    return {
+      id: `default/${name}:/TCP/IPv4`,
       family: "IPv4",
       protocol: "TCP",
-      frontends: [{ kind: "ClusterIP", address: "10.96.0.10", port: 80 }],
+      frontends: [{ kind: "ClusterIP", address, port: 80 }],
       cluster,
       local: cluster.filter(({ local }) => local),
       hasAny: true,
       internalTrafficPolicy: "Cluster",
       externalTrafficPolicy: "Cluster",
     };
-    node.setServicePort(spec);
   }
 
   beforeAll(async () => {
@@ -147,6 +150,45 @@ describe.skipIf(missing !== undefined)("faults of a node, with connections open"
     expect(seen).toMatchObject({ broken: 0, silent: 0 });
     expect(seen.exchanged).toBeGreaterThan(0);
   }, 30_000);
+
+  test("packets go on while 5000 Services are replaced, and what is asked for meanwhile comes after it", async () => {
+    const [node] = nodes as [NetnsNode];
+    const account = await talk("node1-client", "10.96.0.10", 80, 10);
+    await delay(300);
+    await account();
+    const web = service(node, "web", "10.96.0.10", "node1-server", "node2-server");
+    const address = (i: number): string => `10.96.${16 + (i >> 8)}.${i & 255}`;
+    for (let round = 0; round < 4; round++) {
+      const many = Array.from({ length: 5000 }, (_, i) =>
+        service(node, `web${round}-${i}`, address(i), round % 2 === 0 ? "node2-server" : "node1-other"),
+      );
+      node.replaceServicePorts([web, ...many]);
+      node.removeServicePort(`default/web${round}-4999:/TCP/IPv4`);
+    }
+    await node.synchronize();
+    const seen = await account();
+    console.log(`5000 Services replaced 4 times: 10 connections, ${JSON.stringify(seen)}`);
+    expect(seen).toMatchObject({ broken: 0, silent: 0 });
+    const through = await talk("node1-client", address(4998), 80, 1);
+    await delay(200);
+    expect((await through()).exchanged).toBeGreaterThan(0);
+    const removed = packet()
+      .ipv4({ source: "10.244.1.4", destination: address(4999) })
+      .tcp({ sourcePort: 40000, destinationPort: 80, flags: "S" })
+      .build();
+    expect(JSON.stringify(await node.trace(removed, "node1-client"))).not.toContain("web3-4999");
+    const twice = service(node, "web", "10.96.0.10", "node1-server");
+    errors.length = 0;
+    node.replaceServicePorts([twice, twice]);
+    await node.synchronize();
+    await eventually(
+      () => errors.some(({ message }) => message.includes("given twice")),
+      () => "a refused replacement is reported",
+    );
+    node.replaceServicePorts([web]);
+    await node.synchronize();
+    errors.length = 0;
+  }, 60_000);
 
   test("a forwarder that fails is replaced: pods talk on, other nodes notice nothing, Services answer again", async () => {
     const direct = await talk("node1-client", pods.get("node2-server")!.addresses[0]!, 8080, 10);

@@ -1,6 +1,7 @@
 /** The main thread's hold on a node's forwarder: a worker thread that lives in the node's network namespace. */
 
 import { MessageChannel, Worker } from "node:worker_threads";
+import type { ServicePortSpec } from "@portolan/dataplane";
 import { createEventCounter, type NetworkNamespace } from "@portolan/netio-linux";
 import { forwarderEntry } from "./forwarder-entry.ts";
 import type { ForwarderCalls, ForwarderData, ForwarderReply, ForwarderRequest } from "./protocol.ts";
@@ -18,6 +19,9 @@ export class ForwarderError extends Error {
     this.code = code;
   }
 }
+
+/** Service ports in a message; the forwarder forwards between two messages. */
+const SERVICE_PORTS_PER_MESSAGE = 64;
 
 /** Calls to a running forwarder. They take effect in the order in which they are made, each between two batches. */
 export interface ForwarderThread {
@@ -79,8 +83,16 @@ export async function startForwarder(
   });
 
   const request = (id: number, call: keyof ForwarderCalls, parameters: readonly unknown[]): void => {
-    const message: ForwarderRequest = { id, call, arguments: parameters };
-    port1.postMessage(message);
+    const send = (message: ForwarderRequest): void => port1.postMessage(message);
+    if (call === "replaceServicePorts") {
+      const specs = parameters[0] as readonly ServicePortSpec[];
+      const last = Math.max(0, specs.length - SERVICE_PORTS_PER_MESSAGE);
+      let at = 0;
+      for (; at < last; at += SERVICE_PORTS_PER_MESSAGE) {
+        send({ id, call, arguments: [specs.slice(at, at + SERVICE_PORTS_PER_MESSAGE)], more: true });
+      }
+      send({ id, call, arguments: [specs.slice(at)] });
+    } else send({ id, call, arguments: parameters });
     wake.wake();
   };
   const call = ((name: keyof ForwarderCalls, ...parameters: unknown[]): Promise<unknown> => {

@@ -12,7 +12,7 @@
 import { readFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { receiveMessageOnPort } from "node:worker_threads";
-import { createDataplane, type Dataplane } from "@portolan/dataplane";
+import { createDataplane, type Dataplane, type ServicePortSpec } from "@portolan/dataplane";
 import { createDnsProgram, type DnsProgram } from "@portolan/dataplane/dns";
 import {
   createPoller,
@@ -67,6 +67,10 @@ const GATHERING_TIME = 100;
 /** The node's packets wait for this thread, as they would for the kernel's softirqs. */
 const NICE = -10;
 const BATCHES_PER_REQUEST_CHECK = 32;
+/** Milliseconds that packets wait for requests at a time. */
+const REQUESTS_TIME = 0.25;
+/** Service ports that are prepared at a time while all of them are replaced; each takes some microseconds. */
+const REPLACED_AT_A_TIME = 32;
 /** Milliseconds. The thread wakes to age connections, and to notice that the process wants to end. */
 const LONGEST_SLEEP = 250;
 const LOCKED_OUT_SLEEP = 1;
@@ -75,6 +79,12 @@ const KICK_ATTEMPTS = 16;
 interface OpenPort {
   readonly spec: ForwarderPort;
   readonly socket: XdpSocket;
+}
+
+/** A call that takes more than one turn. */
+interface Replacement {
+  readonly request: ForwarderRequest;
+  readonly staged: ReturnType<Dataplane["stageServicePorts"]>;
 }
 
 /** Forwards until `close` is called. Returns when every socket is closed. */
@@ -101,6 +111,11 @@ class Forwarder {
   readonly #poller = createPoller();
   readonly #wake: ReturnType<typeof eventCounterAt>;
   readonly #calls: { [Name in keyof ForwarderCalls]: (...parameters: Parameters<ForwarderCalls[Name]>) => unknown };
+  /** Arguments of a call whose last part is still to come. */
+  #parts: ServicePortSpec[] = [];
+  #replacement: Replacement | undefined;
+  /** There may be more requests than there was time for. */
+  #behind = false;
   #frames = 0;
   #batches = 0;
   #closing = false;
@@ -140,7 +155,7 @@ class Forwarder {
       configureNode: (node) => dataplane.configureNode(node),
       setServicePort: (spec) => dataplane.setServicePort(spec),
       removeServicePort: (id) => dataplane.removeServicePort(id),
-      replaceServicePorts: (specs) => dataplane.replaceServicePorts(specs),
+      replaceServicePorts: (specs) => dataplane.stageServicePorts(specs),
       flushUdp: (frontends, family, keep) => dataplane.flushUdp(frontends, family, keep),
       openPort: (port) => this.#openPort(port),
       closePort: (index) => this.#closePort(index),
@@ -148,7 +163,7 @@ class Forwarder {
         dataplane.setRoute(prefix, mac === undefined ? { port } : { port, nextHopMac: mac }),
       removeRoute: (prefix) => dataplane.removeRoute(prefix),
       announce: (address, port) => this.#announce(address, port),
-      withdraw: (address) => dataplane.removeRoute(address),
+      withdraw: (address) => dataplane.withdrawAddress(address),
       clearNames: () => this.#names.clear(),
       setZone: (zone) => this.#names.setZone(zone),
       setNames: (group, names) => this.#names.setNames(group, names),
@@ -179,6 +194,7 @@ class Forwarder {
     this.#handleRequests();
     while (!this.#closing) {
       if (this.#failing) throw new Error("told to fail");
+      if (this.#behind) this.#handleRequests();
       const count = xskReceive(block, batch);
       if (count > 0) {
         this.#dataplane.ingress(this.#names.ingress(count), performance.now() / 1000);
@@ -202,7 +218,7 @@ class Forwarder {
       }
       untilRequests = BATCHES_PER_REQUEST_CHECK;
       if (locked) locked = !this.#kick();
-      const ready = this.#poller.wait(count > 0 ? 0 : locked ? LOCKED_OUT_SLEEP : LONGEST_SLEEP);
+      const ready = this.#poller.wait(count > 0 || this.#behind ? 0 : locked ? LOCKED_OUT_SLEEP : LONGEST_SLEEP);
       if (ready > 0 && this.#poller.isReady(this.#data.wake)) {
         this.#wake.clear();
         this.#handleRequests();
@@ -238,22 +254,64 @@ class Forwarder {
     return all;
   }
 
+  /** Does what was asked for, in its order, for as long as packets can wait. */
   #handleRequests(): void {
-    for (;;) {
-      const received = receiveMessageOnPort(this.#data.port) as { message: ForwarderRequest } | undefined;
-      if (received === undefined) return;
-      const { id, call, arguments: parameters } = received.message;
-      let reply: ForwarderReply;
-      try {
-        const value = (this.#calls[call] as (...parameters: readonly unknown[]) => unknown)(...parameters);
-        if (id === 0) continue;
-        reply = { id, value };
-      } catch (thrown) {
-        const { name, message, code } = thrown as Error & { readonly code?: string };
-        reply = { id, error: { name, message: `${call}: ${message}`, ...(code === undefined ? {} : { code }) } };
+    const end = performance.now() + REQUESTS_TIME;
+    do {
+      if (this.#replacement !== undefined) {
+        this.#replace(this.#replacement);
+        continue;
       }
-      this.#data.port.postMessage(reply);
+      const received = receiveMessageOnPort(this.#data.port) as { message: ForwarderRequest } | undefined;
+      if (received === undefined) {
+        this.#behind = false;
+        return;
+      }
+      this.#handle(received.message);
+    } while (performance.now() < end);
+    this.#behind = true;
+  }
+
+  #handle(request: ForwarderRequest): void {
+    const { call, more } = request;
+    let { arguments: parameters } = request;
+    if (call === "replaceServicePorts") {
+      for (const spec of parameters[0] as readonly ServicePortSpec[]) this.#parts.push(spec);
+      if (more === true) return;
+      parameters = [this.#parts];
+      this.#parts = [];
     }
+    this.#reply(request, () => {
+      const value = (this.#calls[call] as (...parameters: readonly unknown[]) => unknown)(...parameters);
+      if (call !== "replaceServicePorts") return { value };
+      this.#replacement = { request, staged: value as Replacement["staged"] };
+      return undefined;
+    });
+  }
+
+  /** Goes a step on: a few entries, or, when all are prepared, the switch to them. */
+  #replace({ request, staged }: Replacement): void {
+    this.#replacement = undefined;
+    this.#reply(request, () => {
+      if (staged.remaining === 0) return { value: staged.commit() };
+      staged.prepare(REPLACED_AT_A_TIME);
+      this.#replacement = { request, staged };
+      return undefined;
+    });
+  }
+
+  /** Tells the caller what came of it, unless that is still to be seen or nobody waits for it. */
+  #reply({ id, call }: ForwarderRequest, act: () => { readonly value: unknown } | undefined): void {
+    let reply: ForwarderReply;
+    try {
+      const outcome = act();
+      if (id === 0 || outcome === undefined) return;
+      reply = { id, value: outcome.value };
+    } catch (thrown) {
+      const { name, message, code } = thrown as Error & { readonly code?: string };
+      reply = { id, error: { name, message: `${call}: ${message}`, ...(code === undefined ? {} : { code }) } };
+    }
+    this.#data.port.postMessage(reply);
   }
 
   #openPort(spec: ForwarderPort): void {
@@ -270,10 +328,7 @@ class Forwarder {
     });
     try {
       this.#dataplane.setPort(index, {
-        // The uplink answers ARP as a pod's port does: for its own addresses, and for those with a route to another port,
-        // which are the announced ones. As an `uplink` it would answer for every Service's address on every node at once.
-        kind: spec.kind === "uplink" ? "pod" : spec.kind,
-        proxyArp: spec.kind === "uplink",
+        kind: spec.kind,
         mac: spec.mac,
         mtu: spec.mtu,
         addresses: spec.addresses,
@@ -316,12 +371,9 @@ class Forwarder {
 
   #announce(address: string, index: number): void {
     const port = this.#ports.get(index);
-    const host = this.#ports.get(HOST_PORT);
-    if (port === undefined || host?.spec.peerMac === undefined) throw new RangeError(`port ${index} is not open`);
+    if (port === undefined) throw new RangeError(`port ${index} is not open`);
+    this.#dataplane.announceAddress(address, index);
     const frame = announcementFrame(address, port.spec.mac);
-    if (!port.spec.addresses.includes(address)) {
-      this.#dataplane.setRoute(address, { port: HOST_PORT, nextHopMac: host.spec.peerMac });
-    }
     const at = this.#exports.xskAllocate(this.#block);
     // Nobody has to be told: who asks is answered.
     if (at === 0) return;

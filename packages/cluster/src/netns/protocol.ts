@@ -91,6 +91,8 @@ export interface ForwarderRequest {
   readonly id: number;
   readonly call: keyof ForwarderCalls;
   readonly arguments: readonly unknown[];
+  /** `replaceServicePorts` only: the list goes on in the next request, so that no packet waits for all of it to be read. */
+  readonly more?: true;
 }
 
 /** What comes back. `id` 0 with an error: a call without a reply failed. */
