@@ -22,7 +22,7 @@ import {
 } from "@portolan/dataplane";
 import { type DnsServer, startDnsServer } from "@portolan/dns";
 import { nameFromText, recordTypes } from "@portolan/dns/message";
-import { createServiceController } from "@portolan/lb";
+import { createServiceController, type LoadBalancerProvider } from "@portolan/lb";
 import { createAnnouncer, localProvider } from "@portolan/lb-local";
 import { formatAddress } from "@portolan/net";
 import {
@@ -70,13 +70,18 @@ export interface ClusterOptions {
   readonly ports?: { readonly api?: number; readonly dns?: number; readonly gateway?: number };
   /** Programs for images, beside the built-in ones. */
   readonly images?: Readonly<Record<string, ImageEntry>>;
+  /**
+   * Providers of load balancers beside the local one, for Services of their classes; Services without a class are the local one's.
+   * Closed with the cluster.
+   */
+  readonly loadBalancerProviders?: readonly LoadBalancerProvider[];
   /** Told what has been done, a sentence a step. */
   readonly onProgress?: (text: string) => void;
   /** Told about processes that are started and that have ended. */
   readonly onProcess?: (pid: number, running: boolean) => void;
   /** Told about failures that are tried again. */
   readonly onError?: (error: unknown, what: string) => void;
-  /** Ends starting early. */
+  /** Ends starting early, and a running cluster's parts; `close` then still removes what is left. */
   readonly signal?: AbortSignal;
 }
 
@@ -154,6 +159,12 @@ const outsider = "172.18.0.100";
 const outsiderAddresses = [outsider, "fd00:172:18::100"];
 const usualPorts = { api: 16443, dns: 10053, gateway: 10080 };
 
+/** Whether a port is taken, by the system's error or one that has it as its cause. */
+function isBusy(error: unknown): boolean {
+  const { code, cause } = error as NodeJS.ErrnoException;
+  return code === "EADDRINUSE" || (cause instanceof Error && isBusy(cause));
+}
+
 /** Runs with the port asked for, or with the usual one, or with any when that one is busy. */
 async function withPort<T>(
   wanted: number | undefined,
@@ -164,7 +175,7 @@ async function withPort<T>(
   try {
     return await listen(usual);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+    if (!isBusy(error)) throw error;
     return await listen(0);
   }
 }
@@ -237,13 +248,14 @@ function createEndings(): { add(what: string, end: () => Promise<void> | void): 
  * Starts a cluster: API server, controllers, nodes with their proxies and dataplanes, kubelets, DNS, a load-balancer provider and
  * a gateway. What a failed start had made is ended before it rejects.
  *
- * @throws ModeError when the mode cannot be had, the system's error when a port that was asked for is busy
+ * @throws ModeError when the mode cannot be had, the system's error when a port that was asked for is busy, the reason of `signal`
+ *   when that fires before everything is there
  */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+  options.signal?.throwIfAborted();
   const { mode, reason } = chooseMode(options.mode ?? "auto");
   const say = options.onProgress ?? (() => {});
   const onError = options.onError ?? (() => {});
-  say(`mode ${mode}: ${reason}`);
   mkdirSync(options.directory, { recursive: true, mode: 0o700 });
   chmodSync(options.directory, 0o700);
   const endings = createEndings();
@@ -251,7 +263,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const { signal } = controller;
   // Every part of the cluster listens to it.
   setMaxListeners(0, signal);
-  const onAbort = (): void => controller.abort();
+  const onAbort = (): void => controller.abort(options.signal?.reason);
   options.signal?.addEventListener("abort", onAbort, { once: true });
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => {
@@ -263,6 +275,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     return closing;
   };
   try {
+    say(`mode ${mode}: ${reason}`);
     return await start();
   } catch (error) {
     await close();
@@ -297,6 +310,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
 
     const api = createApiClient(server.transport);
     const informers = createInformerFactory(api);
+    const others = options.loadBalancerProviders ?? [];
+    for (const provider of others) endings.add(`provider ${provider.id}`, () => provider.close?.());
     const running: Promise<unknown>[] = [];
     endings.add("controllers", async () => {
       await Promise.allSettled(running);
@@ -322,8 +337,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       "service accounts",
       createServiceAccountController({ ...shared("service-account-controller"), certificateAuthority }),
     );
-    const provider = localProvider({ pools: [{ name: "default", addresses: [...ofFamilies(loadBalancerRanges)] }] });
-    run("load balancers", createServiceController({ ...shared("service-controller"), providers: [provider] }));
+    const local = localProvider({ pools: [{ name: "default", addresses: [...ofFamilies(loadBalancerRanges)] }] });
+    run("load balancers", createServiceController({ ...shared("service-controller"), providers: [local, ...others] }));
 
     const names = Array.from({ length: options.nodes ?? 2 }, (_, i) => ({
       name: `node${i + 1}`,
@@ -565,7 +580,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     informers.start(signal);
     for (const object of dnsObjects(apiSocket)) await applyObject(api, object);
     await startOutsideDatabase();
-    await Promise.all([...proxies.values()].map((proxy) => proxy.synced()));
+    await unlessAborted(signal, Promise.all([...proxies.values()].map((proxy) => proxy.synced())));
+    signal.throwIfAborted();
     say(
       `controllers, ${names.length} proxies, DNS at 127.0.0.1:${dnsPort} and gateway at 127.0.0.1:${gateway.port} ready`,
     );
@@ -693,6 +709,16 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       );
     }
   }
+}
+
+/** Waits for something that never comes when what would do it has been told to end. */
+function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason);
+    if (signal.aborted) return abort();
+    signal.addEventListener("abort", abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
 }
 
 /** Resolves when a program has written its first line. */

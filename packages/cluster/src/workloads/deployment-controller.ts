@@ -1,4 +1,4 @@
-import { ApiError, objectKey, runController, splitObjectKey, systemClock } from "@portolan/client";
+import { ApiError, objectKey, splitObjectKey, systemClock } from "@portolan/client";
 import { type Deployment, type KubernetesObject, type Pod, type ReplicaSet, resources } from "@portolan/core";
 import { findNewReplicaSet, planDeployment, type ReplicaSetChange } from "./deployment.ts";
 import { isTerminating } from "./pod-state.ts";
@@ -6,8 +6,8 @@ import { controllerOf, semanticallyEqual } from "./pod-template.ts";
 import {
   CONTROLLER_INDEX,
   controllerIndex,
-  isGone,
   podInformer,
+  runReconciler,
   type WorkloadController,
   type WorkloadControllerOptions,
   workloadQueue,
@@ -134,21 +134,7 @@ export function createDeploymentController(options: WorkloadControllerOptions): 
       await Promise.all([deployments, replicaSets, pods].map((informer) => informer.synced(signal))).catch(
         () => undefined,
       );
-      await runController({
-        name: "deployment",
-        queue,
-        async reconcile(key) {
-          try {
-            return await reconcile(key);
-          } catch (error) {
-            if (isGone(error)) return undefined;
-            throw error;
-          }
-        },
-        workers: options.workers ?? 5,
-        signal,
-        ...(options.onError === undefined ? {} : { onError: options.onError }),
-      });
+      await runReconciler("deployment", queue, reconcile, options, signal);
       for (const remove of removers) remove();
     },
   };

@@ -5,9 +5,11 @@ import {
   createWorkQueue,
   type Informer,
   type InformerFactory,
+  isConflict,
   type KubernetesApi,
   objectKey,
   type ReconcileFailure,
+  type ReconcileResult,
   runController,
   splitObjectKey,
   systemClock,
@@ -319,27 +321,43 @@ export function createPodController<T extends Statused>(
       informers.start(signal);
       const needed = [objects, pods, ...(options.alsoSynced ?? []), ...(options.enqueueAllOn ?? [])];
       await Promise.all(needed.map((informer) => informer.synced(signal))).catch(() => undefined);
-      await runController({
-        name: workload.name,
-        queue,
-        reconcile: (key, stop) => ignoringGone(() => reconcile(key, stop)),
-        workers: options.workers ?? 5,
-        signal,
-        ...(options.onError === undefined ? {} : { onError: options.onError }),
-      });
+      await runReconciler(workload.name, queue, reconcile, options, signal);
       for (const remove of removers) remove();
     },
   };
 }
 
-/** Errors about an object that has just gone need no second try: its deletion is an event of its own. */
-async function ignoringGone<R>(work: () => Promise<R>): Promise<R | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
+/** Conflicts of a key in a row that are nobody's trouble: another controller wrote in between, and its event is on the way. */
+const expectedConflicts = 5;
+
+/**
+ * Reconciles keys until `signal` fires. Errors about an object that has just gone need no second try: its deletion is an event of its
+ * own. A conflict gets one, and is told only when it comes again and again.
+ */
+export async function runReconciler(
+  name: string,
+  queue: WorkQueue,
+  reconcile: (key: string, signal: AbortSignal) => Promise<ReconcileResult>,
+  { workers = 5, onError }: WorkloadControllerOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  await runController({
+    name,
+    queue,
+    async reconcile(key, stop) {
+      try {
+        return await reconcile(key, stop);
+      } catch (error) {
+        if (isGone(error)) return undefined;
+        throw error;
+      }
+    },
+    workers,
+    signal,
+    onError(error, failure) {
+      if (!isConflict(error) || failure.attempt > expectedConflicts) onError?.(error, failure);
+    },
+  });
 }
 
 function isNamespaceTerminating(error: unknown): boolean {
