@@ -371,6 +371,7 @@ export const structures = {
       ["total", "u32", "Of a plain frame: bytes of the IP packet."],
       ["addresses", "u64", "Of a plain frame: both addresses as they lie in the header."],
       ["bucket", "u32", "Address of the index line of `hash`."],
+      ["frontend", "u32", "Address of the frontend that the packet is for, where it was looked up ahead; else 0."],
     ],
   },
   Connection: {

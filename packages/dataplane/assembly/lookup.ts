@@ -46,6 +46,7 @@ export class Decision {
  * rewritten? The rules are kube-proxy's; the class of traffic follows from the destination, never from the source.
  */
 export class Lookup {
+  /** Fills in `Decision`. `known` is the address of the frontend, if the caller has looked it up, else 0. */
   static decide(
     sourceHigh: u64,
     sourceLow: u64,
@@ -53,6 +54,7 @@ export class Lookup {
     destinationLow: u64,
     ports: u32,
     meta: u32,
+    known: usize,
   ): void {
     const control = Tables.control;
     const family = meta >> 8;
@@ -65,7 +67,7 @@ export class Lookup {
     let destinationFlags: u32 = NONE;
     if (protocol == 6 || protocol == 17 || protocol == 132) {
       const port = ports >> 16;
-      const found = Frontends.find(destinationHigh, destinationLow, Frontends.key(port, meta));
+      const found = known != 0 ? known : Frontends.find(destinationHigh, destinationLow, Frontends.key(port, meta));
       if (found != 0) {
         const frontend = changetype<Frontend>(found);
         id = frontend.servicePort;

@@ -7,9 +7,11 @@ import {
   NO_HOP,
   NONE,
   Parsed,
+  ParsedFlag,
   Port,
   PortKind,
   Prefix,
+  Reason,
   RouteFlag,
   TcpState,
   Timeout,
@@ -27,7 +29,7 @@ import { Tables } from "./maps/tables";
 export class Plain {
   /**
    * Is this frame such a segment, by itself? Then tuple, hash and `plain` of `p` are filled in. Everything that `Parse.frame` would
-   * find fault with, or that drives a state machine, is not.
+   * find fault with is not. A segment that drives the state machine is EVENTFUL: parsed, but not for the short cut.
    */
   @inline static parse(p: Parsed, descriptor: usize): bool {
     const f = <usize>Descriptors.frameOf(descriptor);
@@ -49,10 +51,10 @@ export class Plain {
     let plain: u32 = CONVERSATION;
     if (protocol == 6) {
       plain = TcpState.ESTABLISHED;
-      // Of the flags, ACK alone, with PSH, ECE and CWR as they like.
       const word = <u32>load<u16>(f, 46);
       const header = (word & 0xf0) >> 2;
-      if ((word & 0x3700) != 0x1000) return false;
+      // Of the flags, ACK alone, with PSH, ECE and CWR as they like: the others drive the state machine.
+      if ((word & 0x3700) != 0x1000) plain = EVENTFUL;
       if (header < 20) return false;
       if (<i32>header > <i32>room) return false;
     } else if (protocol == 17) {
@@ -83,6 +85,32 @@ export class Plain {
     p.candidate = NONE;
     p.plain = plain;
     return true;
+  }
+
+  /** Fills in the rest of what `Parse.frame` finds, for the general path. */
+  static complete(p: Parsed, descriptor: usize): void {
+    const f = <usize>Descriptors.frameOf(descriptor);
+    const frame = <u32>f;
+    p.sourceHigh = 0;
+    p.sourceLow = (p.addresses << 32) | 0xffff0000;
+    p.destinationHigh = 0;
+    p.destinationLow = (p.addresses & 0xffffffff00000000) | 0xffff0000;
+    p.frame = frame;
+    p.length = Descriptors.lengthOf(descriptor);
+    p.network = frame + 14;
+    p.transport = frame + 34;
+    p.end = frame + 14 + p.total;
+    const mayFragment = (<u32>load<u8>(f, 20) & 0x40) == 0;
+    p.flags = ParsedFlag.ETHERNET | ParsedFlag.PORTS | (mayFragment ? 0 : ParsedFlag.DONT_FRAGMENT);
+    p.reason = Reason.NONE;
+    p.ingress = Descriptors.ingressOf(descriptor);
+    p.fragment = 0;
+    p.tcpFlags = (p.meta & 0xff) == 6 ? <u32>load<u8>(f, 47) : 0;
+    p.ttl = load<u8>(f, 22);
+    p.egress = NONE;
+    p.route = 0;
+    p.plain = 0;
+    p.frontend = 0;
   }
 
   /** A frame whose verdict stands already: it is neither parsed nor forwarded. */
@@ -170,6 +198,8 @@ export class Plain {
 
 /** `Parsed.plain` of a frame whose verdict stands: no state of a record that is steady. */
 export const HELD: u32 = 0x8000;
+/** `Parsed.plain` of a segment that drives the state machine: no state either. */
+export const EVENTFUL: u32 = 0x4000;
 /** State of a UDP connection that is older than two seconds. */
 const CONVERSATION: u32 = 1;
 /** REPLIED and ASSURED, where they lie in the word of state, flags and generation. */

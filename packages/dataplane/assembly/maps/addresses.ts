@@ -1,4 +1,4 @@
-import { Address, AddressFlag, NONE, PrefixFlag, PrefixScope } from "../generated/layout";
+import { Address, AddressFlag, NONE, PrefixFlag } from "../generated/layout";
 import { Hash } from "../hash";
 import { Prefixes } from "./prefixes";
 import { Tables } from "./tables";
@@ -52,11 +52,11 @@ export class Addresses {
 
   /** True when the source is a pod by the local-traffic detector. */
   @inline static isPod(high: u64, low: u64, family: u32): bool {
-    return (Prefixes.flagsOf(PrefixScope.NODE, high, low, family) & PrefixFlag.CLUSTER_CIDR) != 0;
+    return (Prefixes.nodeFlags(high, low, family) & PrefixFlag.CLUSTER_CIDR) != 0;
   }
 
   @inline static isService(high: u64, low: u64, family: u32): bool {
-    return (Prefixes.flagsOf(PrefixScope.NODE, high, low, family) & PrefixFlag.SERVICE_CIDR) != 0;
+    return (Prefixes.nodeFlags(high, low, family) & PrefixFlag.SERVICE_CIDR) != 0;
   }
 
   /** Slot of an address, entered without flags when it is new. The host keeps the table at most half full. */

@@ -22,14 +22,25 @@ export class Frontends {
 
   /** Address of the slot, or 0. */
   static find(high: u64, low: u64, key: u32): usize {
-    const mask = Tables.control.frontendMask;
-    let i = Frontends.home(high, low, key);
+    return Frontends.findFrom(Frontends.at(high, low, key), high, low, key);
+  }
+
+  /** Address of the slot that a frontend's hash says. */
+  @inline static at(high: u64, low: u64, key: u32): usize {
+    return changetype<usize>(Frontends.slot(Frontends.home(high, low, key)));
+  }
+
+  /** Goes on from that slot: where the frontend is, or 0. */
+  static findFrom(home: usize, high: u64, low: u64, key: u32): usize {
+    const first = <usize>Tables.control.frontends;
+    const last = first + ((<usize>Tables.control.frontendMask) << 5);
+    let at = home;
     while (true) {
-      const slot = Frontends.slot(i);
+      const slot = changetype<Frontend>(at);
       const k = slot.portAndMeta;
-      if (k == key && slot.addressLow == low && slot.addressHigh == high) return changetype<usize>(slot);
+      if (k == key && slot.addressLow == low && slot.addressHigh == high) return at;
       if (k == 0) return 0;
-      i = (i + 1) & mask;
+      at = at == last ? first : at + 32;
     }
   }
 

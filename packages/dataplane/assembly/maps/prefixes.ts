@@ -2,6 +2,18 @@ import { Prefix, PrefixScope } from "../generated/layout";
 import { Hash } from "../hash";
 import { Tables } from "./tables";
 
+/** What `nodeFlags` was asked last, and what it said; valid while `routeEpoch` is the same. */
+class NodeAnswer {
+  static high: u64 = 0;
+  static low: u64 = 0;
+  static maskHigh: u64 = 0;
+  static maskLow: u64 = 0;
+  /** 0: nothing was asked yet. */
+  static family: u32 = 0;
+  static epoch: u32 = 0;
+  static flags: u32 = 0;
+}
+
 /**
  * Longest prefix match: one hash table for all prefixes and, per scope, the set of lengths in use. A lookup probes once for each
  * length in use, longest first: host routes cost one probe. Lengths are those of the 128-bit form.
@@ -74,9 +86,32 @@ export class Prefixes {
     return 0;
   }
 
-  @inline static flagsOf(scope: u32, high: u64, low: u64, family: u32): u32 {
-    const found = Prefixes.match(scope, high, low, family);
-    return found == 0 ? 0 : changetype<Prefix>(found).flags;
+  /**
+   * Flags of the node's prefix that an address is in. The last answer is kept: what agrees with that address as far as the longest
+   * prefix in use is in the same one.
+   */
+  static nodeFlags(high: u64, low: u64, family: u32): u32 {
+    const control = Tables.control;
+    if (
+      (((high ^ NodeAnswer.high) & NodeAnswer.maskHigh) | ((low ^ NodeAnswer.low) & NodeAnswer.maskLow)) == 0 &&
+      family == NodeAnswer.family &&
+      control.routeEpoch == NodeAnswer.epoch
+    ) {
+      return NodeAnswer.flags;
+    }
+    const found = Prefixes.match(PrefixScope.NODE, high, low, family);
+    let longest: u32 = 0;
+    if (control.nodeLength128 != 0) longest = 128;
+    else if (control.nodeLengthsHigh != 0) longest = 127 - <u32>clz<u64>(control.nodeLengthsHigh);
+    else if (control.nodeLengthsLow != 0) longest = 63 - <u32>clz<u64>(control.nodeLengthsLow);
+    NodeAnswer.high = high;
+    NodeAnswer.low = low;
+    NodeAnswer.maskHigh = Prefixes.maskHigh(longest);
+    NodeAnswer.maskLow = Prefixes.maskLow(longest);
+    NodeAnswer.family = family;
+    NodeAnswer.epoch = control.routeEpoch;
+    NodeAnswer.flags = found == 0 ? 0 : changetype<Prefix>(found).flags;
+    return NodeAnswer.flags;
   }
 
   /** Finds or creates the entry of a masked prefix. The host counts lengths and keeps the table at most half full. */

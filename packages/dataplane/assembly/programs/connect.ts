@@ -21,7 +21,7 @@ export class Connect {
     meta: u32,
   ): u32 {
     Connect.handle = NONE;
-    Lookup.decide(sourceHigh, sourceLow, destinationHigh, destinationLow, ports, meta);
+    Lookup.decide(sourceHigh, sourceLow, destinationHigh, destinationLow, ports, meta, 0);
     const control = Tables.control;
     if (control.tracing) return Decision.verdict;
     const servicePortId = Decision.servicePort;

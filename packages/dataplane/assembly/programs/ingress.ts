@@ -9,6 +9,7 @@ import {
   DROP_COUNTERS,
   EventKind,
   Fragment,
+  Frontend,
   MasqueradeReason,
   NONE,
   Parsed,
@@ -28,16 +29,21 @@ import { AffinityMap } from "../maps/affinity";
 import { ConnectionIndex } from "../maps/connection-index";
 import { Events } from "../maps/events";
 import { Fragments } from "../maps/fragments";
+import { Frontends } from "../maps/frontends";
 import { Prefixes } from "../maps/prefixes";
 import { Tables } from "../maps/tables";
 import { Nat } from "../nat";
 import { Parse } from "../parse";
-import { HELD, Hops, Plain } from "../plain";
+import { EVENTFUL, HELD, Hops, Plain } from "../plain";
+import { Random } from "../random";
+import { Schedule } from "../schedule";
 import { Trace } from "../trace";
 import { UserPrograms } from "./user-programs";
 
 /** Frames that are worked on together. */
 const RUN: u32 = 64;
+/** Addresses of the parse results of a run's packets that no connection seems to claim: u32 each. */
+const STRANGERS: usize = memory.data(256, 16);
 
 /** The program for packets: from a frame to its verdict. */
 export class Ingress {
@@ -71,6 +77,7 @@ export class Ingress {
       for (let k: u32 = 0; k < count; k++) if (Descriptors.verdict(start + k) != NONE) Plain.hold(Ingress.parsed(k));
     }
     let sink: u32 = 0;
+    let strangers: u32 = 0;
     for (let slot = PARSED; slot < end; slot += 128) sink += load<u32>(<usize>changetype<Parsed>(<usize>slot).bucket);
     for (let slot = PARSED; slot < end; slot += 128) {
       const p = changetype<Parsed>(<usize>slot);
@@ -82,15 +89,73 @@ export class Ingress {
         // A reference is the number of a line: this one, and the other of its record.
         const tuple = <usize>Tables.control.connections + ((<usize>reference) << 6);
         sink += load<u32>(tuple) + load<u32>(tuple ^ 64);
+      } else if (load<u8>(bucket, 12) == 0) {
+        store<u32>(STRANGERS + ((<usize>strangers) << 2), slot);
+        strangers++;
       }
     }
     Tables.control.sink = sink;
+    if (strangers != 0) Ingress.welcome(strangers, start);
     at = Descriptors.at(start);
     for (let slot = PARSED; slot < end; slot += 128) {
       const p = changetype<Parsed>(<usize>slot);
       if (p.plain == 0 || !Plain.forward(p, at)) Ingress.resolve(p, at);
       at += 4;
     }
+  }
+
+  /**
+   * Makes the cache misses of packets that no connection claims overlap, too: what the decision about each will look at is touched
+   * for all of them, from the frontend to the line that the reply direction is entered in. Which backend that is, is a guess; the
+   * frontend is remembered, since tables stay as they are during a batch.
+   */
+  static welcome(count: u32, start: u32): void {
+    const control = Tables.control;
+    let sink: u32 = 0;
+    let kept: u32 = 0;
+    for (let k: u32 = 0; k < count; k++) {
+      const slot = load<u32>(STRANGERS + ((<usize>k) << 2));
+      const p = changetype<Parsed>(<usize>slot);
+      if (p.plain != 0) {
+        if (p.plain == HELD) continue;
+        Plain.complete(p, Descriptors.at(start + ((slot - PARSED) >> 7)));
+      }
+      if ((p.flags & ParsedFlag.PORTS) == 0 || p.reason != Reason.NONE) continue;
+      const at = Frontends.at(p.destinationHigh, p.destinationLow, Frontends.key(p.ports >> 16, p.meta));
+      sink += load<u32>(at);
+      p.frontend = <u32>at;
+      store<u32>(STRANGERS + ((<usize>kept) << 2), slot);
+      kept++;
+    }
+    let random = control.randomState;
+    for (let k: u32 = 0; k < kept; k++) {
+      const p = changetype<Parsed>(<usize>load<u32>(STRANGERS + ((<usize>k) << 2)));
+      const found = Frontends.findFrom(
+        p.frontend,
+        p.destinationHigh,
+        p.destinationLow,
+        Frontends.key(p.ports >> 16, p.meta),
+      );
+      p.frontend = <u32>found;
+      if (found == 0) continue;
+      const id = changetype<Frontend>(found).servicePort;
+      const servicePort = Tables.servicePort(id);
+      const set = Schedule.set(servicePort, 0);
+      sink += load<u32>(changetype<usize>(Tables.counters(id)));
+      if (set.count == 0) continue;
+      random = Random.after(random);
+      const backend = Tables.backend(Schedule.member(set, Random.scale(Random.bits(random), set.count)));
+      const reply = Hash.tuple(
+        backend.addressHigh,
+        backend.addressLow,
+        p.sourceHigh,
+        p.sourceLow,
+        <u32>backend.port | (p.ports << 16),
+        p.meta,
+      );
+      sink += load<u32>(ConnectionIndex.bucket(ConnectionIndex.home(reply)));
+    }
+    control.sink = sink;
   }
 
   /** One frame or packet alone, users' programs included. */
@@ -133,8 +198,8 @@ export class Ingress {
   /** A packet that could not take the short cut at once. */
   static resolve(p: Parsed, at: usize): void {
     if (p.plain != 0) {
-      if (p.plain == HELD || Plain.retry(p, at)) return;
-      Ingress.parse(p, at);
+      if (p.plain == HELD || (p.plain != EVENTFUL && Plain.retry(p, at))) return;
+      Plain.complete(p, at);
     }
     const verdict = Ingress.handle(p);
     Descriptors.resolve(at, verdict, p.egress, p.length, p.reason);
@@ -269,9 +334,10 @@ export class Ingress {
   /** A packet that no connection claims: decide, and if it is Service traffic, make a connection of it. */
   static newConnection(p: Parsed): u32 {
     const control = Tables.control;
-    if (Routes.isPlain(p.destinationHigh, p.destinationLow) && !control.tracing) return Ingress.notService(p);
+    if (p.frontend == 0 && Routes.isPlain(p.destinationHigh, p.destinationLow) && !control.tracing)
+      return Ingress.notService(p);
     Trace.step(Step.CONNTRACK_MISS, 0, 0, 0);
-    Lookup.decide(p.sourceHigh, p.sourceLow, p.destinationHigh, p.destinationLow, p.ports, p.meta);
+    Lookup.decide(p.sourceHigh, p.sourceLow, p.destinationHigh, p.destinationLow, p.ports, p.meta, p.frontend);
     const servicePort = Decision.servicePort;
     if (Decision.verdict == Verdict.PASS) return Ingress.notService(p);
     const opening = Conntrack.opening(p.meta, p.tcpFlags);
