@@ -3,7 +3,7 @@ import { EventEmitter, once, setMaxListeners } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createApiServer, createGarbageCollector } from "@portolan/apiserver";
+import { createApiServer, createGarbageCollector, createServiceAccountController } from "@portolan/apiserver";
 import { createApiClient, createEventRecorder, createInformerFactory } from "@portolan/client";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createImageTable } from "../src/images/index.ts";
@@ -60,6 +60,8 @@ beforeAll(async () => {
     createJobController(options),
     createScheduler(options),
     createGarbageCollector({ api, informers }),
+    // Without it there is no kube-root-ca.crt, for which pods wait.
+    createServiceAccountController({ ...options, certificateAuthority: listening.certificateAuthority }),
     kubelet,
   ].map((one) => one.run(controller.signal));
   stop = async () => {
