@@ -38,11 +38,13 @@ export class PortolanTarget {
   #now = 1;
   #unread = 0;
 
-  constructor(serviceCount, flowCount) {
+  /** `events`: the kinds to record, all but closed connections unless told. */
+  constructor(serviceCount, flowCount, events) {
     const dataplane = createDataplane({
       seed: 1,
+      ...(events === undefined ? {} : { events }),
       capacity: {
-        connections: powerOfTwo(Math.max(1024, flowCount)) * (process.env.X ?? 1),
+        connections: powerOfTwo(Math.max(1024, flowCount)),
         servicePorts: powerOfTwo(serviceCount),
         backends: powerOfTwo(serviceCount * backendsPerService),
         frontends: powerOfTwo(serviceCount),

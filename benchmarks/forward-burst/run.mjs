@@ -14,6 +14,8 @@ if (globalThis.gc === undefined) {
   process.exit(spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 1);
 }
 
+/** What is recorded by who does not ask for an event per connection. */
+const silently = ["drop", "reject"];
 const established = ["forward", "reply", "mixed"];
 const median = (values) => quantile(values, 0.5);
 const number = (n) => n.toLocaleString("en");
@@ -61,7 +63,11 @@ async function compare(serviceCount, flowCount, count, effort, { maps = false, s
     implementations["C, connection first"] = minimal("connection");
     if (staged) implementations["C, connection first, prefetching"] = minimal("connection", "staged");
   }
-  if (maps) implementations["JavaScript over Map"] = new Bursts(new MapsTarget(serviceCount), flowCount, serviceCount);
+  if (maps) {
+    const silent = new PortolanTarget(serviceCount, flowCount, silently);
+    implementations["portolan, connections without events"] = new Bursts(silent, flowCount, serviceCount);
+    implementations["JavaScript over Map"] = new Bursts(new MapsTarget(serviceCount), flowCount, serviceCount);
+  }
   const samples = await rounds(implementations, count, effort);
   for (const child of children) child.close();
   console.log(`\n${number(serviceCount)} Services × ${number(flowCount)} flows (${count} rounds)`);
@@ -76,10 +82,10 @@ async function compare(serviceCount, flowCount, count, effort, { maps = false, s
   }
 }
 
-async function flatness(label, few, many, count, effort) {
+async function flatness(label, few, many, count, effort, events) {
   const targets = {
-    few: new Bursts(new PortolanTarget(...few), few[1], few[0]),
-    many: new Bursts(new PortolanTarget(...many), many[1], many[0]),
+    few: new Bursts(new PortolanTarget(...few, events), few[1], few[0]),
+    many: new Bursts(new PortolanTarget(...many, events), many[1], many[0]),
   };
   const samples = await rounds(targets, count, effort);
   console.log(`\n${label}`);
@@ -98,6 +104,8 @@ await compare(1000, 1000, n, { opens: 15, bursts: 1000 }, { maps: true });
 await compare(1000, 100_000, quick ? 2 : 5, { opens: 1, bursts: 1000 }, { staged: true });
 await compare(1000, 1_000_000, quick ? 1 : 3, { opens: 1, bursts: 1500 }, { staged: true });
 await flatness("10 → 100,000 Services, 1,000 flows", [10, 1000], [100_000, 1000], n, { opens: 15, bursts: 1000 });
+const silentLabel = "10 → 100,000 Services, 1,000 flows, connections without events";
+await flatness(silentLabel, [10, 1000], [100_000, 1000], n, { opens: 15, bursts: 1000 }, silently);
 await flatness("1,000 → 1,000,000 flows, 1,000 Services", [1000, 1000], [1000, 1_000_000], quick ? 1 : 3, {
   opens: 1,
   bursts: 1500,
