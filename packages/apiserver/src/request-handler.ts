@@ -80,11 +80,12 @@ const maxUrlLength = 64 * 1024;
 /** How long a read waits for a revision that has not been reached. */
 const revisionWait = 3_000;
 
+const applyPatchType = "application/apply-patch+yaml";
 const patchTypes = [
   "application/json-patch+json",
   "application/merge-patch+json",
   "application/strategic-merge-patch+json",
-  "application/apply-patch+yaml",
+  applyPatchType,
 ];
 
 /** Strategic merge needs a patch strategy per field, which definitions of custom resources cannot say. */
@@ -139,9 +140,35 @@ export interface RequestHandler {
   refuse(request: ApiRequest, error: StatusError): ApiResponse;
   storageOf(collection: string): ResourceStorage | undefined;
   contextFor(dryRun: boolean, warn?: (text: string) => void): StrategyContext;
+  /** Answers with an object in the form that the client asked for. */
+  respondObject(
+    exchange: Exchange,
+    status: number,
+    object: KubernetesObject,
+    definition: ResourceDefinition,
+    schema: Schema,
+  ): ApiResponse;
+  /** The patch of a request; refuses media types that the kind has no patches of, and settings that they do not take. */
+  readPatch(exchange: Exchange, definition: ResourceDefinition): PatchRequest;
+  /** An object with a patch of another media type than that of apply laid over it. */
+  patched(exchange: Exchange, kind: PatchedKind, old: KubernetesObject, patch: PatchRequest): KubernetesObject;
+  /** What a patch of server-side apply names; its name is the one of the URL unless it says so. */
+  configurationOf(exchange: Exchange, kind: PatchedKind, value: JsonValue): KubernetesObject;
+  /** Refuses an object of a body whose name or namespace is not the one of the URL. */
+  checkIdentity(object: KubernetesObject, exchange: Exchange, definition: ResourceDefinition): void;
   /** Ends what follows the store. */
   close(): void;
 }
+
+/** A patch as it came. */
+export interface PatchRequest {
+  readonly mediaType: string;
+  readonly value: JsonValue;
+  readonly options: WriteOptions;
+}
+
+/** What patches need to know about the kind that they change. */
+export type PatchedKind = Pick<ResourceStorage, "definition" | "codec" | "schema">;
 
 function header(request: ApiRequest, name: string): string | undefined {
   return Object.hasOwn(request.headers, name) ? request.headers[name] : undefined;
@@ -569,13 +596,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       },
     );
     checkNamespace(object, info, storage.definition);
-    const name = object.metadata?.name ?? "";
-    if (name === "")
-      throw badRequestStatus(
-        `the name of the object (${info.name} based on URL) was undeterminable: name must be provided`,
-      );
-    if (name !== info.name)
-      throw badRequestStatus(`the name of the object (${name}) does not match the name on the URL (${info.name})`);
+    checkName(object, info);
     storage.codec.applyDefaults(object);
     const result = storage.update(
       info.namespace,
@@ -595,12 +616,11 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
 
   function decodePatched(
     exchange: Exchange,
-    storage: ResourceStorage,
+    { definition, codec }: PatchedKind,
     patched: JsonValue,
     shown: () => string,
     writeOptions: WriteOptions,
   ): KubernetesObject {
-    const { definition, codec } = storage;
     if (!isJsonObject(patched)) throw patchInvalid(shown(), "json: cannot unmarshal into an object");
     const { kind, apiVersion } = patched;
     if (kind !== definition.kind || apiVersion !== definition.apiVersion) {
@@ -624,47 +644,60 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     }
   }
 
-  function patch(exchange: Exchange, storage: ResourceStorage, subresource: "" | "status"): ApiResponse {
+  function readPatch(exchange: Exchange, definition: ResourceDefinition): PatchRequest {
     const { info, request } = exchange;
-    const { definition, schema } = storage;
     const mediaType = mediaTypeOf(header(request, "content-type"));
     const accepted = definition.custom === undefined ? patchTypes : customPatchTypes;
     if (!accepted.includes(mediaType)) throw unsupportedMediaTypeStatus(accepted);
     negotiate(header(request, "accept"), true);
-    const isApply = mediaType === "application/apply-patch+yaml";
-    const writeOptions = readWriteOptions(info.query, "PatchOptions", isApply);
+    const options = readWriteOptions(info.query, "PatchOptions", mediaType === applyPatchType);
     const value = parsePatch(request.body as Body, mediaType);
-    const context = writeContext(exchange, writeOptions, subresource);
-
-    if (isApply) return respondWrite(exchange, applyPatch(exchange, storage, value, writeOptions, context), storage);
-
     if (mediaType === "application/merge-patch+json" && !isJsonObject(value)) {
       throw badRequestStatus(
         `error decoding patch: json: cannot unmarshal ${Array.isArray(value) ? "array" : value === null ? "null" : typeof value} into Go value of type map[string]interface {}`,
       );
     }
-    const change: Change = (old) => {
-      const headed = {
-        ...(storage.codec.view(old as KubernetesObject) as unknown as { [key: string]: JsonValue }),
-        kind: definition.kind,
-        apiVersion: definition.apiVersion,
-      };
-      const patched =
-        mediaType === "application/json-patch+json"
-          ? applyJsonPatch(headed, value)
-          : mediaType === "application/merge-patch+json"
-            ? applyMergePatch(headed, value)
-            : applyStrategicMergePatch(headed, value, schema);
-      const shown = (): string =>
-        mediaType === "application/strategic-merge-patch+json" ? goValue(value) : JSON.stringify(patched);
-      const object = decodePatched(exchange, storage, patched, shown, writeOptions);
-      checkPatchedIdentity(object, info, definition);
-      return { object: storage.codec.applyDefaults(object) };
+    return { mediaType, value, options };
+  }
+
+  function patchedObject(
+    exchange: Exchange,
+    kind: PatchedKind,
+    old: KubernetesObject,
+    { mediaType, value, options: writeOptions }: PatchRequest,
+  ): KubernetesObject {
+    const { definition, codec, schema } = kind;
+    const headed = {
+      ...(codec.view(old) as unknown as { [key: string]: JsonValue }),
+      kind: definition.kind,
+      apiVersion: definition.apiVersion,
     };
+    const patched =
+      mediaType === "application/json-patch+json"
+        ? applyJsonPatch(headed, value)
+        : mediaType === "application/merge-patch+json"
+          ? applyMergePatch(headed, value)
+          : applyStrategicMergePatch(headed, value, schema);
+    const shown = (): string =>
+      mediaType === "application/strategic-merge-patch+json" ? goValue(value) : JSON.stringify(patched);
+    const object = decodePatched(exchange, kind, patched, shown, writeOptions);
+    checkPatchedIdentity(object, exchange.info, definition);
+    return object;
+  }
+
+  function patch(exchange: Exchange, storage: ResourceStorage, subresource: "" | "status"): ApiResponse {
+    const { info } = exchange;
+    const request = readPatch(exchange, storage.definition);
+    const context = writeContext(exchange, request.options, subresource);
+    if (request.mediaType === applyPatchType)
+      return respondWrite(exchange, applyPatch(exchange, storage, request, context), storage);
+    const change: Change = (old) => ({
+      object: storage.codec.applyDefaults(patchedObject(exchange, storage, old as KubernetesObject, request)),
+    });
     return respondWrite(exchange, storage.update(info.namespace, info.name, change, "patch", context), storage);
   }
 
-  function checkPatchedIdentity(object: KubernetesObject, info: RequestInfo, definition: ResourceDefinition): void {
+  function checkName(object: KubernetesObject, info: RequestInfo): void {
     const name = object.metadata?.name ?? "";
     if (name === "")
       throw badRequestStatus(
@@ -672,18 +705,18 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       );
     if (name !== info.name)
       throw badRequestStatus(`the name of the object (${name}) does not match the name on the URL (${info.name})`);
+  }
+
+  function checkPatchedIdentity(object: KubernetesObject, info: RequestInfo, definition: ResourceDefinition): void {
+    checkName(object, info);
     checkNamespace(object, info, definition);
   }
 
-  function applyPatch(
-    exchange: Exchange,
-    storage: ResourceStorage,
+  function configurationOf(
+    { info }: Exchange,
+    { definition, schema }: PatchedKind,
     value: JsonValue,
-    writeOptions: WriteOptions,
-    context: WriteContext,
-  ): WriteResult {
-    const { info } = exchange;
-    const { definition, schema } = storage;
+  ): KubernetesObject {
     if (!isJsonObject(value))
       throw badRequestStatus("error decoding YAML: error converting YAML to JSON: the patch is no object");
     const kind = typeof value["kind"] === "string" ? value["kind"] : "";
@@ -710,7 +743,18 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
         ),
       );
     }
-    const configuration = { ...value, metadata: { name: info.name, ...metadata } } as unknown as KubernetesObject;
+    return { ...value, metadata: { name: info.name, ...metadata } } as unknown as KubernetesObject;
+  }
+
+  function applyPatch(
+    exchange: Exchange,
+    storage: ResourceStorage,
+    { value, options: writeOptions }: PatchRequest,
+    context: WriteContext,
+  ): WriteResult {
+    const { info } = exchange;
+    const { definition } = storage;
+    const configuration = configurationOf(exchange, storage, value);
     const decode = (object: KubernetesObject): KubernetesObject =>
       decodePatched(
         exchange,
@@ -965,6 +1009,11 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
 
   const handler: RequestHandler = {
     contextFor,
+    respondObject,
+    readPatch,
+    patched: patchedObject,
+    configurationOf,
+    checkIdentity: (object, { info }, definition) => checkPatchedIdentity(object, info, definition),
     close() {
       custom.close();
       stopAggregation();

@@ -18,18 +18,16 @@ import {
 } from "@portolan/core";
 import { answerReview, type ReviewSources } from "./access-control/reviews.ts";
 import type { ScalePaths } from "./custom-resources/custom-resource-definition.ts";
-import { isJsonObject, type JsonValue, ownMember, setMember } from "./encoding/json.ts";
+import { isJsonObject, ownMember, setMember } from "./encoding/json.ts";
 import { createBuiltinCodec } from "./object-codec.ts";
-import { applyJsonPatch } from "./patches/json-patch.ts";
-import { applyMergePatch } from "./patches/merge-patch.ts";
 import type { PodLogOptions, PodStreams } from "./pod-streams.ts";
-import type { Exchange, RequestHandler } from "./request-handler.ts";
-import { type Body, decodeBody, parsePatch } from "./requests/body.ts";
-import { mediaTypeOf } from "./requests/media-type.ts";
+import type { Exchange, PatchedKind, RequestHandler } from "./request-handler.ts";
+import { type Body, decodeBody } from "./requests/body.ts";
 import { readWriteOptions, type WriteOptions } from "./requests/options.ts";
 import { collectionName, isTrue } from "./requests/request-info.ts";
 import type { ResourceDefinition } from "./resource-definition.ts";
 import type { ResourceStorage, WriteContext } from "./resource-storage.ts";
+import type { StoredObject } from "./store/store.ts";
 import { copyTopologyLabels } from "./strategies/pod.ts";
 
 /** Subresources other than `status`, and kinds that are answered and not stored. */
@@ -70,6 +68,26 @@ function headerOf(exchange: Exchange, name: string): string | undefined {
 function agentOf(exchange: Exchange, options: WriteOptions): string {
   if (options.fieldManager !== "") return options.fieldManager;
   return (headerOf(exchange, "user-agent") ?? "").split("/")[0]?.slice(0, 128) || "unknown";
+}
+
+type Scale = KubernetesObject & { readonly spec?: { readonly replicas?: number } };
+
+/** The kind of the scale of workloads and custom resources. */
+function scaleKind(): PatchedKind {
+  const apiVersion = "autoscaling/v1";
+  const schema = schemaOf(apiVersion, "Scale");
+  if (schema === undefined) throw resourceNotFoundStatus();
+  const definition: ResourceDefinition = {
+    group: "autoscaling",
+    version: "v1",
+    apiVersion,
+    kind: "Scale",
+    resource: "scales",
+    singular: "scale",
+    namespaced: true,
+    verbs: [],
+  };
+  return { definition, schema, codec: createBuiltinCodec(schema) };
 }
 
 function stepsOf(path: string): string[] {
@@ -187,41 +205,62 @@ export function createSubresources(options: SubresourcesOptions): Subresources {
 
   function scale(exchange: Exchange, storage: ResourceStorage, handler: RequestHandler): ApiResponse {
     const { info } = exchange;
+    const { definition } = storage;
+    const kind = scaleKind();
+    const respond = (object: KubernetesObject): ApiResponse =>
+      handler.respondObject(exchange, 200, scaleOf(object, definition), kind.definition, kind.schema);
     const current = storage.get(info.namespace, info.name);
-    if (info.verb === "get") return json(exchange, 200, scaleOf(current.object, storage.definition));
-    const isPatch = info.verb === "patch";
-    const writeOptions = readWriteOptions(info.query, isPatch ? "PatchOptions" : "UpdateOptions");
-    let wanted: { metadata?: { resourceVersion?: string; name?: string }; spec?: { replicas?: number } };
-    if (isPatch) {
-      const mediaType = mediaTypeOf(headerOf(exchange, "content-type"));
-      const patch = parsePatch(exchange.request.body as Body, mediaType);
-      const before = scaleOf(current.object, storage.definition) as unknown as JsonValue;
-      const after =
-        mediaType === "application/json-patch+json" ? applyJsonPatch(before, patch) : applyMergePatch(before, patch);
-      wanted = isJsonObject(after) ? (after as typeof wanted) : {};
-    } else wanted = decode(exchange, "autoscaling/v1", "Scale", writeOptions) as typeof wanted;
-    const version = wanted.metadata?.resourceVersion ?? "";
-    if (version !== "" && version !== String(current.revision)) throw conflictStatus(storage.definition, info.name);
-    const replicas = wanted.spec?.replicas ?? 0;
-    if (!Number.isInteger(replicas) || replicas < 0) {
-      throw invalidStatus({ group: "autoscaling", kind: "Scale" }, info.name, [
-        invalid("spec.replicas", replicas, "must be greater than or equal to 0"),
-      ]);
+    if (info.verb === "get") return respond(current.object);
+    if (info.verb === "patch") {
+      const patch = handler.readPatch(exchange, definition);
+      const context = writeContext(exchange, handler, patch.options, "scale");
+      if (patch.mediaType === "application/apply-patch+yaml") {
+        const wanted = handler.configurationOf(exchange, kind, patch.value) as Scale;
+        const { apiVersion, kind: parentKind } = definition;
+        const configuration = { apiVersion, kind: parentKind, metadata: { name: info.name } };
+        setReplicas(configuration, definition, replicasOf(wanted, info.name));
+        const applied = storage.applyChange(configuration, context, (object) => object);
+        return respond(storage.update(info.namespace, info.name, applied, "apply", context).object);
+      }
+      const wanted = handler.patched(exchange, kind, scaleOf(current.object, definition), patch);
+      return respond(rescale(storage, current, wanted, context));
     }
-    const result = storage.update(
-      info.namespace,
-      info.name,
-      (old) => {
-        const object = structuredClone(old) as KubernetesObject & { spec?: { replicas?: number } };
-        const path = storage.definition.custom?.scale?.specReplicasPath;
-        if (path === undefined) object.spec = { ...object.spec, replicas };
-        else setAtDots(object, path, replicas);
-        return { object };
-      },
-      "patch",
-      writeContext(exchange, handler, writeOptions, "scale"),
-    );
-    return json(exchange, 200, scaleOf(result.object, storage.definition));
+    const writeOptions = readWriteOptions(info.query, "UpdateOptions");
+    const wanted = decode(exchange, kind.definition.apiVersion, kind.definition.kind, writeOptions);
+    handler.checkIdentity(wanted, exchange, definition);
+    const context = writeContext(exchange, handler, writeOptions, "scale");
+    return respond(rescale(storage, current, wanted, context));
+  }
+
+  function rescale(
+    storage: ResourceStorage,
+    { object: { metadata }, revision }: StoredObject,
+    wanted: Scale,
+    context: WriteContext,
+  ): KubernetesObject {
+    const { definition } = storage;
+    const { name = "", namespace = "" } = metadata ?? {};
+    const resourceVersion = wanted.metadata?.resourceVersion ?? "";
+    if (resourceVersion !== "" && resourceVersion !== String(revision)) throw conflictStatus(definition, name);
+    const replicas = replicasOf(wanted, name);
+    const change = (old: KubernetesObject | undefined): { object: KubernetesObject } => {
+      const object = structuredClone(old) as KubernetesObject;
+      setReplicas(object, definition, replicas);
+      return { object };
+    };
+    return storage.update(namespace, name, change, "patch", context).object;
+  }
+
+  function replicasOf({ spec }: Scale, name: string): number {
+    const replicas = spec?.replicas ?? 0;
+    if (replicas >= 0) return replicas;
+    throw invalidStatus({ group: "autoscaling", kind: "Scale" }, name, [
+      invalid("spec.replicas", replicas, "must be greater than or equal to 0"),
+    ]);
+  }
+
+  function setReplicas(object: KubernetesObject, definition: ResourceDefinition, replicas: number): void {
+    setAtDots(object, definition.custom?.scale?.specReplicasPath ?? ".spec.replicas", replicas);
   }
 
   // ---- pods ------------------------------------------------------------------------------------------------------------------------

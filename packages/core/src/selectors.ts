@@ -454,12 +454,16 @@ const specificFields: Readonly<Record<string, readonly string[]>> = {
     "spec.hostNetwork",
     "status.phase",
     "status.podIP",
+    "status.podIPs",
     "status.nominatedNodeName",
   ],
   Node: ["spec.unschedulable"],
   Namespace: ["status.phase"],
   Secret: ["type"],
   Job: ["status.successful"],
+  ReplicaSet: ["status.replicas"],
+  ReplicationController: ["status.replicas"],
+  CertificateSigningRequest: ["spec.signerName"],
   Event: [
     "involvedObject.kind",
     "involvedObject.namespace",
@@ -504,6 +508,7 @@ export function selectableFieldValue(object: unknown, field: string): string {
     return textOf(fieldOf(value, "component")) || textOf(fieldOf(object, "reportingComponent"));
   }
   if (kind === "Job" && field === "status.successful") return String(pathOf(object, "status", "succeeded") ?? 0);
+  if (field === "status.replicas") return String(value ?? 0);
   if (booleanFields.has(field)) return value === true ? "true" : "false";
   return typeof value === "string" ? value : typeof value === "number" ? String(value) : "";
 }

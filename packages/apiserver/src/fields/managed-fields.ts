@@ -226,8 +226,10 @@ export function applyConfiguration(
       for (const field of fieldPaths(intersection(other, changed))) {
         const subresource =
           (entry.subresource ?? "") === "" ? "" : ` with subresource ${JSON.stringify(entry.subresource)}`;
-        const time = entry.operation === "Update" ? ` using ${entry.apiVersion}` : "";
-        conflicts.push({ owner: `${JSON.stringify(entry.manager ?? "")}${subresource}${time}`, field });
+        // Who applies a Scale is told in its version, whatever it is the scale of.
+        const version = writer.subresource === "scale" ? "autoscaling/v1" : entry.apiVersion;
+        const using = entry.operation === "Update" ? ` using ${version}` : "";
+        conflicts.push({ owner: `${JSON.stringify(entry.manager ?? "")}${subresource}${using}`, field });
       }
     }
     if (conflicts.length > 0) throw applyConflictStatus(conflicts);

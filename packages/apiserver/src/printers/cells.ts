@@ -563,6 +563,10 @@ export const printersByKind: Readonly<Record<string, CellPrinter>> = {
   "Pod.": printPod,
   "Node.": printNode,
   "Deployment.apps": printDeployment,
+  "Scale.autoscaling": (object, now) => {
+    const { spec, status } = object as KubernetesObject & Record<"spec" | "status", { replicas?: number } | undefined>;
+    return [name(object), spec?.replicas ?? 0, status?.replicas ?? 0, created(object, now)];
+  },
   "ReplicaSet.apps": printReplicaSet,
   "StatefulSet.apps": printStatefulSet,
   "DaemonSet.apps": printDaemonSet,

@@ -174,6 +174,12 @@ export const columnsByKind: Readonly<Record<string, readonly TableColumnDefiniti
       "Label selector for pods. Existing ReplicaSets whose pods are selected by this will be the ones affected by this deployment. It must match the pod template's labels.",
     ),
   ],
+  "Scale.autoscaling": [
+    name,
+    integer("Desired", "replicas is the desired number of instances for the scaled object."),
+    integer("Available", "replicas is the actual number of observed instances of the scaled object."),
+    age,
+  ],
   "ReplicaSet.apps": [
     name,
     integer(
