@@ -1,7 +1,11 @@
 import type { Node } from "@portolan/core";
 
+/** Room for all that a test may want: pods that are objects need none. */
+const capacity = { cpu: "1000", memory: "4Ti", "ephemeral-storage": "4Ti", pods: "100000" };
+
 /** A node that nothing runs on: an object that says it is ready. */
-export function bareNode(name: string, address: string, podCIDR: string, zone: string): Node {
+export function bareNode(name: string, address: string, podCIDR: string, zone: string, now: number = Date.now()): Node {
+  const time = `${new Date(now).toISOString().slice(0, 19)}Z`;
   return {
     apiVersion: "v1",
     kind: "Node",
@@ -12,7 +16,18 @@ export function bareNode(name: string, address: string, podCIDR: string, zone: s
         { type: "InternalIP", address },
         { type: "Hostname", address: name },
       ],
-      conditions: [{ type: "Ready", status: "True", reason: "KubeletReady", message: "its pods are objects only" }],
+      capacity,
+      allocatable: capacity,
+      conditions: [
+        {
+          type: "Ready",
+          status: "True",
+          reason: "KubeletReady",
+          message: "its pods are objects only",
+          lastHeartbeatTime: time,
+          lastTransitionTime: time,
+        },
+      ],
     },
   };
 }

@@ -9,6 +9,9 @@ import { AzureCloud } from "@portolan/lb-azure/testing";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type ClusterOptions, startCluster } from "../src/index.ts";
 
+// Whole clusters with processes, on machines that do other things as well.
+vi.setConfig({ testTimeout: 60_000 });
+
 const folders: string[] = [];
 const folder = (): string => folders[folders.push(mkdtempSync(join(tmpdir(), "portolan-cluster-"))) - 1]!;
 afterEach(() => {
@@ -77,11 +80,11 @@ describe("providers of load balancers beside the local one", () => {
           expect(addresses["default/cloud"]).toBeDefined();
           expect(addresses["default/plain"]).toMatch(/^172\.18\.255\./);
         },
-        { timeout: 3000 },
+        { timeout: 20_000 },
       );
       expect((await addressesOf(api))["default/stranger"]).toBeUndefined();
       await api.delete(resources.services, { namespace: "default", name: "cloud" });
-      await vi.waitFor(() => expect(cloud.publicIPs.size).toBe(0), { timeout: 3000 });
+      await vi.waitFor(() => expect(cloud.publicIPs.size).toBe(0), { timeout: 20_000 });
       expect(close).not.toHaveBeenCalled();
     } finally {
       await cluster.close();

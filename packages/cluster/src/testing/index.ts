@@ -65,8 +65,10 @@ export async function startCluster(options: TestClusterOptions = {}): Promise<Te
   const onError = options.onError ?? (() => {});
   const server = await startApiServer<Clock>({ ...options.apiServer, clock });
   const { api } = server;
-  for (let i = 1; i <= (options.nodes ?? 2); i++)
-    await applyObject(api, bareNode(`node${i}`, `172.18.0.${i + 1}`, `10.244.${i}.0/24`, `zone-${"abc"[(i - 1) % 3]}`));
+  for (let i = 1; i <= (options.nodes ?? 2); i++) {
+    const zone = `zone-${"abc"[(i - 1) % 3]}`;
+    await applyObject(api, bareNode(`node${i}`, `172.18.0.${i + 1}`, `10.244.${i}.0/24`, zone, clock.now()));
+  }
   const beginning = server.snapshot();
 
   const controller = new AbortController();
