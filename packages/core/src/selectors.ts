@@ -461,7 +461,6 @@ const specificFields: Readonly<Record<string, readonly string[]>> = {
   Namespace: ["status.phase"],
   Secret: ["type"],
   Job: ["status.successful"],
-  ReplicaSet: ["status.replicas"],
   ReplicationController: ["status.replicas"],
   CertificateSigningRequest: ["spec.signerName"],
   Event: [
