@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { setMaxListeners } from "node:events";
 import { chmodSync, mkdirSync } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { PassThrough, type Readable, type Writable } from "node:stream";
 import { type ApiServer, createApiServer, createServiceAccountController, type PodStreams } from "@portolan/apiserver";
 import {
@@ -251,7 +251,9 @@ function createEndings(): { add(what: string, end: () => Promise<void> | void): 
  * @throws ModeError when the mode cannot be had, the system's error when a port that was asked for is busy, the reason of `signal`
  *   when that fires before everything is there
  */
-export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+export async function startCluster(given: ClusterOptions): Promise<Cluster> {
+  // Programs of pods begin elsewhere.
+  const options = { ...given, directory: resolve(given.directory) };
   options.signal?.throwIfAborted();
   const { mode, reason } = chooseMode(options.mode ?? "auto");
   const say = options.onProgress ?? (() => {});

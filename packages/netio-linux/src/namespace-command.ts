@@ -31,7 +31,7 @@ export interface NamespaceCommandOptions {
   readonly argv: readonly string[];
   /**
    * Directories shown with more in them than they have, read-only: places for {@link mounts} that this machine lacks. They come
-   * before the mounts.
+   * before the mounts. `/` stays as it is, and what is new in it can be written to while the program runs.
    */
   readonly additions?: readonly DirectoryAddition[];
   /** Files of a private mount namespace, for example `/etc/resolv.conf`. */
@@ -82,6 +82,32 @@ const INIT =
   'exec 9<&0; "$@" <&9 9<&- & main=$!; exec 9<&-; trap "kill -TERM $main" TERM; trap "kill -INT $main" INT; ' +
   "while :; do wait $main; status=$?; kill -0 $main 2>/dev/null || exit $status; done";
 
+// Where the program was to begin is entered again after the change of root.
+const INSIDE = 'cd "$0" || exit 126; main=$1; shift; eval "$main"';
+
+/**
+ * The shell commands that make `$root`: what `/` has, and what the folder `$1` has, in a file system in memory that may be written. One
+ * `mount` for all, since a program that is called every second would wait for thirty of them.
+ */
+function extendedRoot(mount: string): string {
+  return [
+    '{ root="$1-root"; mkdir -p "$root"',
+    `${mount} -t tmpfs -o mode=755 tmpfs "$root"`,
+    'cp -R "$1/." "$root/"',
+    "directories= files= links= mounts=",
+    "for entry in /* /.[!.]*; do case $entry in *[[:space:]]*) continue;; esac; " +
+      'if [ -L "$entry" ]; then links="$links $entry"; ' +
+      'elif [ -d "$entry" ]; then directories="$directories $root$entry"; mounts="$mounts$entry $root$entry none rbind 0 0\n"; ' +
+      'elif [ -f "$entry" ]; then files="$files $root$entry"; mounts="$mounts$entry $root$entry none bind 0 0\n"; fi; done',
+    "mkdir $directories",
+    'for file in $files; do : > "$file"; done',
+    '{ [ -z "$links" ] || cp -P $links "$root/"; }',
+    'printf "%b" "$mounts" > "$root/.mounts"',
+    `${mount} --all --fstab "$root/.mounts"`,
+    'rm "$root/.mounts"; }',
+  ].join(" && ");
+}
+
 /**
  * The command line that runs a program in a network namespace. The program is killed when the process that spawned it
  * dies, even by SIGKILL. Spawn it with `detached: true` for a process group of its own, and signal that group
@@ -101,13 +127,22 @@ export function namespaceCommand(options: NamespaceCommandOptions): NamespaceCom
   const mountProgram = absolutePath("mount");
   const steps: string[] = [];
   const parameters: string[] = [];
+  let isRootExtended = false;
   for (const { directory, entries } of options.additions ?? []) {
+    if (directory === "/") {
+      isRootExtended = true;
+      continue;
+    }
     steps.push(`${mountProgram} -t overlay overlay -o "lowerdir=$2:$1" "$1"`, "shift 2");
     parameters.push(directory, entries);
   }
+  if (isRootExtended) {
+    steps.push(extendedRoot(mountProgram), "shift");
+    parameters.push(options.additions!.find(({ directory }) => directory === "/")!.entries);
+  }
   for (const mount of mounts) {
-    steps.push(`${mountProgram} --bind "$1" "$2"`);
-    if (mount.readOnly === true) steps.push(`${mountProgram} -o remount,bind,ro "$2"`);
+    steps.push(`${mountProgram} --bind "$1" "$root$2"`);
+    if (mount.readOnly === true) steps.push(`${mountProgram} -o remount,bind,ro "$root$2"`);
     steps.push("shift 2");
     parameters.push(mount.source, mount.target);
   }
@@ -120,7 +155,11 @@ export function namespaceCommand(options: NamespaceCommandOptions): NamespaceCom
   args.push(absolutePath("unshare"), "--mount", "--propagation", "private");
   if (hostname !== undefined) args.push("--uts");
   if (privateProcesses) args.push("--pid", "--fork", "--kill-child", "--mount-proc");
-  const script = [...steps.map((step) => `${step} || exit 126`), privateProcesses ? INIT : 'exec "$@"'].join("\n");
+  const main = privateProcesses ? INIT : 'exec "$@"';
+  const last = isRootExtended
+    ? `exec ${absolutePath("chroot")} "$root" /bin/sh -c '${INSIDE}' "$PWD" '${main}' "$@"`
+    : main;
+  const script = ["root=", ...steps.map((step) => `${step} || exit 126`), last].join("\n");
   args.push("--", "/bin/sh", "-c", script, "namespace", ...parameters, ...options.argv);
   return { command: absolutePath("setpriv"), args };
 }

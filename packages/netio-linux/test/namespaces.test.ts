@@ -137,6 +137,22 @@ describe.skipIf(missing !== undefined)("network namespaces", () => {
         "cat /etc/portolan/deep/file; test -e /etc/passwd && echo +; touch /etc/portolan/other 2>/dev/null || echo -";
       expect(runIn(left, ["sh", "-c", script], { additions, mounts }).out).toBe("shown+\n-\n");
       expect(existsSync("/etc/portolan")).toBe(false);
+      mkdirSync(join(directory, "new", "portolan-new", "deep"), { recursive: true });
+      const root = runIn(
+        left,
+        [
+          "sh",
+          "-c",
+          "pwd; cat /portolan-new/deep/file /etc/portolan/deep/file; echo x > /portolan-new/other; test -e /etc/passwd && echo +",
+        ],
+        {
+          additions: [...additions, { directory: "/", entries: join(directory, "new") }],
+          mounts: [...mounts, { source: join(directory, "shown"), target: "/portolan-new/deep" }],
+          directory: "/usr",
+        },
+      );
+      expect(root.out).toBe("/usr\nshownshown+\n");
+      expect(existsSync("/portolan-new")).toBe(false);
     } finally {
       rmSync(directory, { recursive: true });
     }

@@ -76,9 +76,14 @@ function toProgram(entry: ImageEntry, reference: ImageReference): ImageProgram {
  * `createImageTable({ images: { "registry.example.com/shop/*": ["node", "shop.js"] } })`.
  */
 export function createImageTable(options: ImageTableOptions = {}): ImageTable {
+  // As most images do; programs of users start where this one did.
+  const atRoot = ([pattern, entry]: [string, ImageEntry]): [string, ImageEntry] => [
+    pattern,
+    (reference) => ({ workingDirectory: "/", ...toProgram(entry, reference) }),
+  ];
   const entries = [
     ...Object.entries(options.images ?? {}),
-    ...(options.builtIn === false ? [] : Object.entries(builtInImages())),
+    ...(options.builtIn === false ? [] : Object.entries(builtInImages()).map(atRoot)),
   ];
   return {
     resolve(image) {

@@ -319,7 +319,15 @@ export function createContainerRunner(
         const changedTo = (success: boolean): void => {
           if (!success) kill("liveness", livenessProbe);
         };
-        void runProber(livenessProbe, probeTarget, { changed: changedTo, failed: failed("Liveness") }, clock, live);
+        // A kubelet's clock ticks at any time of the period; a program is never killed for what it had no time to do.
+        const initialDelaySeconds = livenessProbe.initialDelaySeconds || (livenessProbe.periodSeconds ?? 10);
+        void runProber(
+          { ...livenessProbe, initialDelaySeconds },
+          probeTarget,
+          { changed: changedTo, failed: failed("Liveness") },
+          clock,
+          live,
+        );
       }
       changed();
       markStarted();

@@ -440,6 +440,8 @@ function statusPatch(old: PodStatus | undefined, status: PodStatus): Record<stri
   for (const key of ["message", "reason", "nominatedNodeName"]) {
     if (old?.[key as keyof PodStatus] !== undefined && !(key in status)) patch[key] = null;
   }
+  // Conditions are merged by type: a reason of yesterday would stay.
+  patch["conditions"] = status.conditions?.map((condition) => ({ reason: null, message: null, ...condition }));
   return patch;
 }
 

@@ -6,7 +6,7 @@ import type { BindMount, DirectoryAddition } from "@portolan/netio-linux";
 import type { PodMount } from "./pod-runtime.ts";
 
 /** Folders that programs write to: shown with additions they would be read-only. */
-const WRITTEN = new Set(["/", "/tmp", "/var/tmp", "/dev/shm", "/root", "/home"]);
+const WRITTEN = new Set(["/tmp", "/var/tmp", "/dev/shm", "/root", "/home"]);
 
 /** What a pod's mounts need; the folders that it makes are gone after `remove`. */
 export interface MountPlaces {

@@ -18,8 +18,8 @@ export interface NetnsRuntimeOptions {
 /**
  * Pods as processes in network namespaces of a node of the fabric: they have addresses of their own and everything they send goes
  * through the node's dataplane. Linux, as root. Files are shown at their mount paths: where this machine lacks the path, the nearest
- * folder above it is shown with the missing ones in it, read-only. Only paths that would be new in `/` or in a folder for temporary files
- * cannot be had that way, and are left out.
+ * folder above it is shown with the missing ones in it, read-only; `/` stays writable. Only paths that would be new in a folder for
+ * temporary files or in a home cannot be had that way, and are left out.
  */
 export function createNetnsRuntime(options: NetnsRuntimeOptions): PodRuntime {
   const { node } = options;
@@ -57,7 +57,7 @@ export function createNetnsRuntime(options: NetnsRuntimeOptions): PodRuntime {
         command: (argv, { mounts, directory }) =>
           place.command(argv, {
             ...places.of(mounts),
-            ...(hostNetwork ? {} : { hostname }),
+            hostname: hostNetwork ? node.name : hostname,
             ...(directory === undefined ? {} : { directory }),
           }),
         connect: async (port, signal) => (await through).connect(address, port, signal),

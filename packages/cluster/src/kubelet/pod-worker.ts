@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "@portolan/client";
 import type { Container, Pod, PodStatus } from "@portolan/core";
@@ -8,7 +8,7 @@ import { type ContainerRunner, createContainerRunner, type RestartTimes } from "
 import type { PodMount, PodRuntime, PodSandbox } from "./pod-runtime.ts";
 import { podStatus, waitingRecords } from "./pod-status.ts";
 import { formatResolverConfiguration, hostsFile, type PodResolver } from "./resolver-configuration.ts";
-import type { VolumeFiles } from "./volume-files.ts";
+import { fileModes, type VolumeFiles } from "./volume-files.ts";
 
 /** What the workers of a node share. */
 export interface NodeSurroundings {
@@ -149,6 +149,7 @@ export function startPodWorker(initial: Pod, node: NodeSurroundings): PodWorker 
   async function writeVolume(volume: { readonly name: string }): Promise<string> {
     const path = join(directory, "volumes", volume.name);
     mkdirSync(path, { recursive: true, mode: 0o755 });
+    const modeOf = fileModes(volume as Record<string, unknown> & typeof volume);
     for (const [file, content] of Object.entries((await node.volumeFiles(pod, volume)) ?? {})) {
       const target = join(path, file);
       if (!target.startsWith(`${path}/`)) continue;
@@ -156,6 +157,7 @@ export function startPodWorker(initial: Pod, node: NodeSurroundings): PodWorker 
       if (existsSync(target) && readFileSync(target).equals(Buffer.from(content))) continue;
       // Whoever reads it meanwhile sees the old content or the new.
       writeFileSync(`${target}.new`, content);
+      chmodSync(`${target}.new`, modeOf(file));
       renameSync(`${target}.new`, target);
     }
     return path;

@@ -21,10 +21,12 @@ export type VolumeFiles = Readonly<Record<string, string | Uint8Array>>;
 interface KeyToPath {
   readonly key: string;
   readonly path: string;
+  readonly mode?: number;
 }
 
 interface DownwardItem {
   readonly path: string;
+  readonly mode?: number;
   readonly fieldRef?: { readonly fieldPath: string };
   readonly resourceFieldRef?: NonNullable<EnvVarSource["resourceFieldRef"]>;
 }
@@ -117,6 +119,23 @@ export async function volumeFiles(
   const projection = volume as Projection;
   if (projection.configMap ?? projection.secret ?? projection.downwardAPI) return projectionFiles(projection, sources);
   return undefined;
+}
+
+/** The permissions of a volume's files by their path: those of their item, else the volume's, else 0644. */
+export function fileModes(volume: Readonly<Record<string, unknown>>): (path: string) => number {
+  const kinds = ["configMap", "secret", "downwardAPI", "projected"].flatMap((kind) => volume[kind] ?? []) as {
+    readonly defaultMode?: number;
+    readonly sources?: readonly Projection[];
+  }[];
+  const projections = [volume as Projection, ...kinds.flatMap(({ sources }) => sources ?? [])];
+  const modes = new Map<string, number>();
+  for (const { configMap, secret, downwardAPI } of projections) {
+    for (const { path, mode } of [configMap, secret, downwardAPI].flatMap((source) => source?.items ?? [])) {
+      if (mode !== undefined) modes.set(path, mode);
+    }
+  }
+  const usual = kinds.find(({ defaultMode }) => defaultMode !== undefined)?.defaultMode ?? 0o644;
+  return (path) => modes.get(path) ?? usual;
 }
 
 interface TokenRequest extends KubernetesObject {
