@@ -1,9 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
+import { createApiServer } from "@portolan/apiserver";
+import { createApiClient, createInformerFactory } from "@portolan/client";
+import { type EndpointSlice, resources, type Service } from "@portolan/core";
 import type { ServicePortSpec } from "@portolan/dataplane";
 import { packet } from "@portolan/net";
 import { probe } from "@portolan/netio-linux";
+import { createProxy } from "@portolan/proxy";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createNetnsFabric, type NetnsFabric, type NetnsNode, type NetworkPlace } from "../src/netns/index.ts";
 import { eventually } from "./memory-kubernetes.ts";
@@ -246,4 +250,82 @@ describe.skipIf(missing !== undefined)("faults of a node, with connections open"
     expect(a).toMatchObject({ broken: 0, silent: 0 });
     expect(b).toMatchObject({ broken: 0, silent: 0 });
   }, 30_000);
+
+  test("without an API server Services go on as they are; when it is back they follow what it says", async () => {
+    const [node] = nodes as [NetnsNode];
+    const server = await createApiServer({ serviceCIDRs: ["10.96.0.0/16"] });
+    const api = createApiClient(server.transport);
+    const informers = createInformerFactory(api);
+    const controller = new AbortController();
+    const proxy = createProxy({
+      informers,
+      nodeName: node.name,
+      tables: node,
+      configuration: { clusterCIDRs: ["10.244.0.0/16"], serviceCIDRs: ["10.96.0.0/16"] },
+      localAddresses: ["10.244.1.1"],
+    });
+    const running = proxy.run(controller.signal);
+    informers.start(controller.signal);
+    try {
+      const address = "10.96.0.30";
+      const metadata = { namespace: "default", labels: { "kubernetes.io/service-name": "kept" } };
+      const kept: Service = {
+        apiVersion: "v1",
+        kind: "Service",
+        metadata: { name: "kept", namespace: "default" },
+        spec: { clusterIP: address, ports: [{ port: 80, targetPort: 8080 }] },
+      };
+      const slice = (name: string): EndpointSlice => ({
+        apiVersion: "discovery.k8s.io/v1",
+        kind: "EndpointSlice",
+        metadata: { ...metadata, name: "kept-1" },
+        addressType: "IPv4",
+        ports: [{ name: "", port: 8080, protocol: "TCP" }],
+        endpoints: [{ addresses: [pods.get(name)!.addresses[0]!], conditions: { ready: true } }],
+      });
+      await api.create(resources.services, kept);
+      await api.create(resources.endpointSlices, slice("node2-server"));
+      const leadsTo = async (name: string): Promise<boolean> => {
+        const syn = packet()
+          .ipv4({ source: "10.244.1.4", destination: address })
+          .tcp({ sourcePort: 40000, destinationPort: 80, flags: "S" })
+          .build();
+        const told = JSON.stringify(await node.trace(syn, "node1-client"));
+        return told.includes(`picks ${pods.get(name)!.addresses[0]}:8080`);
+      };
+      await eventually(
+        () => leadsTo("node2-server"),
+        () => "the proxy told the node of the Service",
+      );
+      const before = await talk("node1-client", address, 80, 10);
+      server.faults.inject({ status: 500, times: Number.POSITIVE_INFINITY });
+      server.faults.cutWatches();
+      await expect(api.list(resources.services, { namespace: "default" })).rejects.toThrow("injected fault");
+      await delay(1000);
+      await before();
+      const meanwhile = await talk("node1-client", address, 80, 10);
+      await delay(2000);
+      const [old, young] = [await before(), await meanwhile()];
+      console.log(`no API server for 3 s: old connections ${JSON.stringify(old)}, new ${JSON.stringify(young)}`);
+      for (const seen of [old, young]) {
+        expect(seen).toMatchObject({ broken: 0, silent: 0 });
+        expect(seen.exchanged).toBeGreaterThan(0);
+      }
+      server.faults.clear();
+      await api.patch(
+        resources.endpointSlices,
+        { namespace: "default", name: "kept-1" },
+        { endpoints: slice("node1-other").endpoints },
+      );
+      await eventually(
+        () => leadsTo("node1-other"),
+        () => "the proxy follows again",
+      );
+      expect(await before()).toMatchObject({ broken: 0, silent: 0 });
+    } finally {
+      controller.abort();
+      await running;
+      await server.close();
+    }
+  }, 60_000);
 });
