@@ -1,8 +1,9 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   ApiException,
+  AuthenticationV1Api,
   CoreV1Api,
   CustomObjectsApi,
   KubeConfig,
@@ -39,6 +40,47 @@ function service(name: string): V1Service {
 }
 
 describe("@kubernetes/client-node", () => {
+  test("asks a program for its token, as an exec plugin of the kubeconfig", async () => {
+    const robot = `/api/v1/namespaces/${namespace}/serviceaccounts/robot`;
+    const account = { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "robot" } };
+    expect((await send(server, "POST", robot.slice(0, robot.lastIndexOf("/")), account)).status).toBe(201);
+    const request = { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", spec: {} };
+    const { body } = await send(server, "POST", `${robot}/token`, request);
+    const apiVersion = "client.authentication.k8s.io/v1";
+    const credential = { apiVersion, kind: "ExecCredential", status: { token: body.status.token } };
+    const plugin = join(directory, "plugin.mjs");
+    writeFileSync(plugin, `process.stdout.write(${JSON.stringify(JSON.stringify(credential))});`);
+
+    const cluster = config.getCurrentCluster();
+    const plugged = new KubeConfig();
+    plugged.loadFromString(
+      JSON.stringify({
+        apiVersion: "v1",
+        kind: "Config",
+        clusters: [
+          { name: "here", cluster: { server: cluster?.server, "certificate-authority-data": cluster?.caData } },
+        ],
+        users: [
+          {
+            name: "robot",
+            user: { exec: { apiVersion, command: process.execPath, args: [plugin], interactiveMode: "Never" } },
+          },
+        ],
+        contexts: [{ name: "it", context: { cluster: "here", user: "robot" } }],
+        "current-context": "it",
+      }),
+    );
+    const review = await plugged
+      .makeApiClient(AuthenticationV1Api)
+      .createSelfSubjectReview({ body: { apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" } });
+    expect(review.status?.userInfo?.username).toBe(`system:serviceaccount:${namespace}:robot`);
+    const refused = await plugged
+      .makeApiClient(CoreV1Api)
+      .listNode()
+      .catch((error: unknown) => error);
+    expect((refused as ApiException<unknown>).code).toBe(403);
+  });
+
   test("creates, reads, lists, replaces and deletes", async () => {
     const api = config.makeApiClient(CoreV1Api);
     const created = await api.createNamespacedService({ namespace, body: service("a") });
