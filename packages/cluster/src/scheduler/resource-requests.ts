@@ -1,28 +1,8 @@
-import type { Node, Pod } from "@portolan/core";
-
-const SUFFIXES: Readonly<Record<string, number>> = {
-  n: 1e-9,
-  u: 1e-6,
-  m: 1e-3,
-  "": 1,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  P: 1e15,
-  E: 1e18,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-  Pi: 2 ** 50,
-  Ei: 2 ** 60,
-};
+import { type Node, type Pod, quantityValue } from "@portolan/core";
 
 /** A Kubernetes quantity (`500m`, `64Mi`, `1e3`) as a number; `NaN` when it is none. */
 export function parseQuantity(text: string | number | undefined): number {
-  const match = /^([+-]?[0-9.]+(?:[eE][+-]?\d+)?)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$/.exec(String(text ?? ""));
-  return match === null ? Number.NaN : Number(match[1]) * SUFFIXES[match[2] ?? ""]!;
+  return quantityValue(text) ?? Number.NaN;
 }
 
 /** What a pod asks for, by resource name: CPU in cores, memory in bytes, `pods` always 1. */
