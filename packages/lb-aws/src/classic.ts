@@ -99,24 +99,52 @@ export function classicAttributes(service: Service): ClassicAttributes {
   };
 }
 
-/** What a classic load balancer should be. */
-export interface ClassicModel {
-  readonly name: string;
+/** What a Service alone tells about its classic load balancer. */
+export interface ClassicSettings {
   readonly scheme: Scheme;
-  readonly subnetIds: readonly string[];
-  /** Ids, and the placeholder of the group that is made for it. */
-  readonly securityGroups: readonly string[];
-  readonly managedSecurityGroup?: { readonly name: string; readonly ingress: readonly IngressRule[] };
   readonly listeners: readonly ClassicListener[];
   readonly healthCheck: ClassicHealthCheck;
   readonly attributes: ClassicAttributes;
   /** Whether instances get the client's address in a PROXY header. */
   readonly proxyProtocol: boolean;
   readonly sslNegotiationPolicy?: string;
+  /** CIDRs of clients. */
+  readonly sourceRanges: readonly string[];
+}
+
+/** What a classic load balancer should be. */
+export interface ClassicModel extends Omit<ClassicSettings, "sourceRanges"> {
+  readonly name: string;
+  readonly subnetIds: readonly string[];
+  /** Ids, and the placeholder of the group that is made for it. */
+  readonly securityGroups: readonly string[];
+  readonly managedSecurityGroup?: { readonly name: string; readonly ingress: readonly IngressRule[] };
   readonly instances: readonly string[];
   readonly tags: Readonly<Record<string, string>>;
   /** Nodes let in all traffic of this group. */
   readonly nodeSource: string;
+}
+
+/** Reads a Service. @throws ProviderError UserConfig if it cannot be served by a classic load balancer */
+export function classicSettings(service: Service, configuration: AwsConfiguration): ClassicSettings {
+  validateInTree(service);
+  const ports = (service.spec?.ports ?? []).filter((port) => port.nodePort);
+  const listeners = ports.map((port) => classicListener(service, port));
+  const proxy = annotationOf(service, "proxy-protocol") ?? "";
+  if (proxy !== "" && proxy !== "*") throw badAnnotation(service, "proxy-protocol", 'the only value is "*"');
+  const policy = annotationOf(service, "ssl-negotiation-policy");
+  return {
+    scheme: inTreeScheme(service),
+    listeners,
+    healthCheck: classicHealthCheck(
+      service,
+      classicHealthCheckBase(service, listeners[0]?.instancePort ?? 0, configuration),
+    ),
+    attributes: classicAttributes(service),
+    proxyProtocol: proxy === "*",
+    ...(policy === undefined ? {} : { sslNegotiationPolicy: policy }),
+    sourceRanges: sourceRangesOf(service),
+  };
 }
 
 /** Makes the model of a classic load balancer. @throws ProviderError UserConfig if the Service cannot be served by one */
@@ -128,46 +156,30 @@ export function classicModel(input: {
   readonly instances: readonly string[];
 }): ClassicModel {
   const { service, key, configuration, instances } = input;
-  validateInTree(service);
-  const ports = (service.spec?.ports ?? []).filter((port) => port.nodePort);
-  const listeners = ports.map((port) => classicListener(service, port));
-  const proxy = annotationOf(service, "proxy-protocol") ?? "";
-  if (proxy !== "" && proxy !== "*") throw badAnnotation(service, "proxy-protocol", 'the only value is "*"');
-  const attributes = classicAttributes(service);
-  const scheme = inTreeScheme(service);
+  const { sourceRanges, ...settings } = classicSettings(service, configuration);
   const subnets =
     annotationOf(service, "subnets") === undefined
-      ? inTreeSubnets(input.subnets, configuration.clusterName, scheme === "internal")
+      ? inTreeSubnets(input.subnets, configuration.clusterName, settings.scheme === "internal")
       : namedSubnets(service, input.subnets);
   if (subnets.length === 0) {
     throw new ProviderError("UserConfig", "no suitable subnet was found for the load balancer");
   }
-  const ranges = sourceRangesOf(service);
   const own = readList(annotationOf(service, "security-groups") ?? "");
   const configured = configuration.classicSecurityGroup;
   const isManaged = own.length === 0 && !configured;
   const first = own.length > 0 ? own : [configured || managedGroup];
   const ingress = [
     ...(service.spec?.ports ?? []).flatMap(({ port }) =>
-      ranges.map((source): IngressRule => ({ protocol: "tcp", fromPort: port, toPort: port, source })),
+      sourceRanges.map((source): IngressRule => ({ protocol: "tcp", fromPort: port, toPort: port, source })),
     ),
-    ...ranges.map((source): IngressRule => ({ protocol: "icmp", fromPort: 3, toPort: 4, source })),
+    ...sourceRanges.map((source): IngressRule => ({ protocol: "icmp", fromPort: 3, toPort: 4, source })),
   ];
-  const policy = annotationOf(service, "ssl-negotiation-policy");
   return {
+    ...settings,
     name: defaultLoadBalancerName(key.uid),
-    scheme,
     subnetIds: subnets.map((subnet) => subnet.id),
     securityGroups: [...first, ...(listOf(service, "extra-security-groups") ?? [])],
     ...(isManaged ? { managedSecurityGroup: { name: classicSecurityGroupName(key.uid), ingress } } : {}),
-    listeners,
-    healthCheck: classicHealthCheck(
-      service,
-      classicHealthCheckBase(service, listeners[0]?.instancePort ?? 0, configuration),
-    ),
-    attributes,
-    proxyProtocol: proxy === "*",
-    ...(policy === undefined ? {} : { sslNegotiationPolicy: policy }),
     instances,
     tags: inTreeTags(service, key, configuration.clusterName),
     nodeSource: first[0]!,

@@ -1,10 +1,11 @@
 import type { EndpointSlice, Service } from "@portolan/core";
 import type { NodeReference, ServiceKey } from "@portolan/lb";
-import type { Scheme } from "./configuration.ts";
+import type { ClassicModel, ClassicSettings } from "./classic.ts";
+import type { AwsConfiguration, Scheme } from "./configuration.ts";
 import type { InTreeModel } from "./in-tree.ts";
 import type { NetworkModel, TargetGroupModel } from "./model.ts";
 import { inTreeOwnerTags, ownerTags, ruleMark, sharedRuleMark } from "./ownership-marks.ts";
-import type { Attributes, LoadBalancerRequest, Tags, TargetGroupRequest } from "./port.ts";
+import type { Attributes, ClassicLoadBalancerRequest, LoadBalancerRequest, Tags, TargetGroupRequest } from "./port.ts";
 import { type IngressRule, inTreeRuleMarks } from "./security-groups.ts";
 import { instanceIdOf, type Target } from "./targets.ts";
 
@@ -37,23 +38,34 @@ export interface DesiredTargetGroup extends Omit<TargetGroupRequest, "vpcId"> {
   readonly isShared: boolean;
 }
 
+/** A security group to have for one Service. */
+export interface ManagedSecurityGroup {
+  readonly name: string;
+  readonly description: string;
+  readonly tags: Tags;
+  readonly ingress: readonly IngressRule[];
+}
+
 /** All that a Service should have, whatever semantics it was derived by. */
 export interface DesiredState {
   readonly loadBalancer: DesiredLoadBalancer;
   readonly listeners: readonly DesiredListener[];
   readonly targetGroups: readonly DesiredTargetGroup[];
-  readonly managedSecurityGroup?: {
-    readonly name: string;
-    readonly description: string;
-    readonly tags: Tags;
-    readonly ingress: readonly IngressRule[];
-  };
+  readonly managedSecurityGroup?: ManagedSecurityGroup;
   /** Rules of the nodes' security groups. */
   readonly nodeRules: readonly IngressRule[];
   /** Descriptions of rules that belong to the Service: those that are not desired go. */
   readonly ruleMarks: readonly string[];
   /** Whether the Service itself asks for the scheme and the addresses that it has. */
   readonly asksForAddress: boolean;
+}
+
+/** All that a Service with a classic load balancer should have. */
+export interface ClassicState
+  extends Pick<DesiredState, "managedSecurityGroup" | "nodeRules" | "ruleMarks" | "asksForAddress">,
+    Pick<ClassicSettings, "healthCheck" | "attributes" | "proxyProtocol" | "sslNegotiationPolicy"> {
+  readonly loadBalancer: ClassicLoadBalancerRequest;
+  readonly instances: readonly string[];
 }
 
 /** Keys of what was set by annotations, so that their defaults come back when the annotations go. */
@@ -213,6 +225,49 @@ export function desiredOf(
   };
 }
 
+/** Marks of the in-tree provider, and all tags of an object that annotations ask for. */
+function inTreeTagsOf(tags: Tags, cluster: string, key: ServiceKey): { readonly marks: Tags; readonly own: Tags } {
+  const marks = inTreeOwnerTags(cluster, key);
+  return { marks, own: Object.fromEntries(Object.entries(tags).filter(([name]) => marks[name] === undefined)) };
+}
+
+/** The desired state of a model of a classic load balancer. */
+export function desiredOfClassic(
+  model: ClassicModel,
+  configuration: Pick<AwsConfiguration, "clusterName" | "classicSecurityGroup">,
+  key: ServiceKey,
+  service: Service,
+): ClassicState {
+  const { name, scheme, subnetIds, securityGroups, listeners, managedSecurityGroup, nodeSource } = model;
+  const { clusterName: cluster, classicSecurityGroup } = configuration;
+  const { marks, own } = inTreeTagsOf(model.tags, cluster, key);
+  const tags = tagsOf(marks, own);
+  const mark = ruleMark(cluster, key);
+  // All traffic of a group that serves all load balancers is let in by one rule, which no Service takes from another.
+  const description = nodeSource === classicSecurityGroup ? sharedRuleMark(cluster) : mark;
+  return {
+    loadBalancer: { name, scheme, subnetIds, securityGroups, listeners, tags },
+    healthCheck: model.healthCheck,
+    attributes: model.attributes,
+    proxyProtocol: model.proxyProtocol,
+    ...(model.sslNegotiationPolicy === undefined ? {} : { sslNegotiationPolicy: model.sslNegotiationPolicy }),
+    instances: model.instances,
+    ...(managedSecurityGroup === undefined
+      ? {}
+      : {
+          managedSecurityGroup: {
+            name: managedSecurityGroup.name,
+            description: `Security group for Kubernetes ELB ${name} (${key.namespace}/${key.name})`,
+            tags,
+            ingress: managedSecurityGroup.ingress.map((rule) => ({ ...rule, description: mark })),
+          },
+        }),
+    nodeRules: [{ protocol: "-1", source: nodeSource, description }],
+    ruleMarks: [mark],
+    asksForAddress: service.metadata.annotations !== undefined,
+  };
+}
+
 /** The desired state of a model in the semantics of the in-tree provider. */
 export function desiredOfInTree(
   model: InTreeModel,
@@ -221,8 +276,7 @@ export function desiredOfInTree(
   service: Service,
   scheme: Scheme,
 ): DesiredState {
-  const marks = inTreeOwnerTags(cluster, key);
-  const own = Object.fromEntries(Object.entries(model.tags).filter(([name]) => marks[name] === undefined));
+  const { marks, own } = inTreeTagsOf(model.tags, cluster, key);
   return {
     loadBalancer: {
       name: model.name,

@@ -1,12 +1,13 @@
 import type { Service } from "@portolan/core";
 import { type FlowPolicy, type HashField, type ServiceKey, sourceRangesOf } from "@portolan/lb";
 import { flagOf } from "./annotations.ts";
+import { classicSettings } from "./classic.ts";
 import type { AwsConfiguration } from "./configuration.ts";
-import { inTreeHealthCheck, type TargetHealthCheck } from "./health-check.ts";
+import { type ClassicHealthCheck, inTreeHealthCheck, type TargetHealthCheck } from "./health-check.ts";
 import { inTreeScheme, inTreeTargetGroupAttributes } from "./in-tree.ts";
 import { ipAddressTypeOf, loadBalancerAttributes, schemeOf } from "./load-balancer.ts";
 import { portModels } from "./model.ts";
-import { isControllerService, isInTreeNetworkLoadBalancer } from "./ownership.ts";
+import { servingOf } from "./ownership.ts";
 import { clientRanges } from "./security-groups.ts";
 
 const fiveTuple: readonly HashField[] = [
@@ -32,14 +33,55 @@ function healthCheckOf(check: TargetHealthCheck): FlowPolicy["ports"][number]["h
   };
 }
 
+/** A health check `PROTOCOL:port/path`; a handshake of TLS counts as one of TCP. */
+function classicHealthCheckOf(check: ClassicHealthCheck): FlowPolicy["ports"][number]["healthCheck"] {
+  const [, protocol = "TCP", port = "0", path = ""] = /^([A-Z]+):(\d+)(.*)$/.exec(check.target) ?? [];
+  return {
+    protocol: protocol === "HTTP" || protocol === "HTTPS" ? protocol : "TCP",
+    port: Number(port),
+    ...(path === "" ? {} : { path }),
+    intervalSeconds: check.interval,
+    timeoutSeconds: check.timeout,
+    healthyThreshold: check.healthyThreshold,
+    unhealthyThreshold: check.unhealthyThreshold,
+  };
+}
+
+/** A classic load balancer ends connections and makes its own to the nodes. */
+function classicFlowPolicy(service: Service, configuration: AwsConfiguration): FlowPolicy {
+  const settings = classicSettings(service, configuration);
+  const { attributes } = settings;
+  const healthCheck = classicHealthCheckOf(settings.healthCheck);
+  return {
+    scheme: settings.scheme === "internal" ? "internal" : "external",
+    destination: "node",
+    clientAddress: "replaced",
+    hash: fiveTuple,
+    proxyProtocol: settings.proxyProtocol ? "v1" : "none",
+    idleTimeoutSeconds: { tcp: attributes.connectionSettings.idleTimeout, udp: idleUdpSeconds },
+    crossZone: attributes.crossZoneLoadBalancing.enabled,
+    sourceRanges: settings.sourceRanges,
+    ports: (service.spec?.ports ?? [])
+      .filter((port) => port.nodePort)
+      .map(({ name, port, nodePort = 0 }) => ({
+        ...(name === undefined ? {} : { name }),
+        protocol: "TCP",
+        port,
+        targetPort: nodePort,
+        healthCheck,
+      })),
+  };
+}
+
 /**
- * What a Network Load Balancer does to the packets of a Service. It chooses by the five-tuple, or by the client's address with
- * stickiness; it changes the destination, and keeps the client's address unless an attribute says otherwise.
+ * What a load balancer does to the packets of a Service. A Network Load Balancer chooses by the five-tuple, or by the client's
+ * address with stickiness; it changes the destination, and keeps the client's address unless an attribute says otherwise.
  */
 export function flowPolicyOf(service: Service, key: ServiceKey, configuration: AwsConfiguration): FlowPolicy {
-  const isInTree = !isControllerService(service, configuration) && isInTreeNetworkLoadBalancer(service);
+  const serving = servingOf(service, configuration);
+  if (serving === "ccm-clb") return classicFlowPolicy(service, configuration);
   const ports = service.spec?.ports ?? [];
-  if (isInTree) {
+  if (serving === "ccm-nlb") {
     const attributes = inTreeTargetGroupAttributes(service);
     const healthCheck = healthCheckOf(inTreeHealthCheck(service, configuration));
     return {

@@ -1,6 +1,7 @@
 /**
  * A load-balancer provider for AWS: Network Load Balancers with target groups and security groups, in the semantics of the AWS
- * Load Balancer Controller, or of the in-tree cloud provider for Services that ask for that one.
+ * Load Balancer Controller, or of the in-tree cloud provider for Services that ask for that one; and in mode `ccm` its classic
+ * load balancers.
  *
  * ```ts
  * import { awsProvider } from "@portolan/lb-aws";

@@ -1,9 +1,12 @@
 import type { ServiceKey } from "@portolan/lb";
+import type { ClassicAttributes } from "./classic.ts";
 import type { AwsConfiguration } from "./configuration.ts";
 import { isOwnedBy } from "./ownership-marks.ts";
 import type {
   Attributes,
   AwsPort,
+  ClassicLoadBalancer,
+  ClassicPolicy,
   Listener,
   LoadBalancer,
   RegisteredTarget,
@@ -35,6 +38,13 @@ export interface ObservedTargetGroup extends TargetGroup {
   readonly targets: readonly RegisteredTarget[];
 }
 
+/** A classic load balancer with what has calls of its own. */
+export interface ObservedClassicLoadBalancer extends ClassicLoadBalancer {
+  readonly tags: Tags;
+  readonly attributes: ClassicAttributes;
+  readonly policies: readonly ClassicPolicy[];
+}
+
 /** The network that a cluster is in. */
 export interface Network {
   readonly vpcId: string;
@@ -47,18 +57,25 @@ export interface AwsObservation {
   readonly network: Network;
   readonly loadBalancers: readonly ObservedLoadBalancer[];
   readonly targetGroups: readonly ObservedTargetGroup[];
+  /** Only in mode `ccm`; in other modes nothing is asked. */
+  readonly classicLoadBalancers: readonly ObservedClassicLoadBalancer[];
   /** Groups that were made for the Service. */
   readonly securityGroups: readonly SecurityGroup[];
   /** All groups of the VPC. */
   readonly allSecurityGroups: readonly SecurityGroup[];
   /** Names that objects of others have. */
-  readonly foreignNames: { readonly loadBalancers: readonly string[]; readonly targetGroups: readonly string[] };
+  readonly foreignNames: {
+    readonly loadBalancers: readonly string[];
+    readonly targetGroups: readonly string[];
+    readonly classicLoadBalancers: readonly string[];
+  };
 }
 
 /** Objects of one Service, by their marks. */
 export interface OwnedObjects {
   readonly loadBalancers: readonly (LoadBalancer & { readonly tags: Tags })[];
   readonly targetGroups: readonly (TargetGroup & { readonly tags: Tags })[];
+  readonly classicLoadBalancers: readonly (ClassicLoadBalancer & { readonly tags: Tags })[];
   readonly foreignNames: AwsObservation["foreignNames"];
 }
 
@@ -81,20 +98,44 @@ export async function readNetwork(port: AwsPort, configuration: AwsConfiguration
 }
 
 /** Finds the load balancers and target groups of a Service by their tags. */
-export async function readOwned(port: AwsPort, cluster: string, key: ServiceKey): Promise<OwnedObjects> {
+export async function readOwned(
+  port: AwsPort,
+  configuration: Pick<AwsConfiguration, "clusterName" | "mode">,
+  key: ServiceKey,
+): Promise<OwnedObjects> {
+  const all = await readTagged(port, configuration);
+  const isOurs = ({ tags }: { readonly tags: Tags }): boolean => isOwnedBy(configuration.clusterName, tags, key);
+  const foreign = (list: readonly { readonly name: string; readonly tags: Tags }[]): string[] =>
+    list.filter((each) => !isOurs(each)).map(({ name }) => name);
+  return {
+    loadBalancers: all.loadBalancers.filter(isOurs),
+    targetGroups: all.targetGroups.filter(isOurs),
+    classicLoadBalancers: all.classicLoadBalancers.filter(isOurs),
+    foreignNames: {
+      loadBalancers: foreign(all.loadBalancers),
+      targetGroups: foreign(all.targetGroups),
+      classicLoadBalancers: foreign(all.classicLoadBalancers),
+    },
+  };
+}
+
+/** All load balancers and target groups with their tags; classic ones in mode `ccm` only. */
+export async function readTagged(
+  port: AwsPort,
+  { mode }: Pick<AwsConfiguration, "mode">,
+): Promise<Omit<OwnedObjects, "foreignNames">> {
   const loadBalancers = await port.describeLoadBalancers();
   const targetGroups = await port.describeTargetGroups();
   const arns = [...loadBalancers, ...targetGroups].map(({ arn }) => arn);
   const tags = arns.length === 0 ? {} : await port.describeTags(arns);
-  const isOurs = ({ arn }: { readonly arn: string }): boolean => isOwnedBy(cluster, tags[arn] ?? {}, key);
   const withTags = <T extends { readonly arn: string }>(list: readonly T[]): (T & { readonly tags: Tags })[] =>
-    list.filter(isOurs).map((each) => ({ ...each, tags: tags[each.arn] ?? {} }));
-  const foreign = (list: readonly { readonly arn: string; readonly name: string }[]): string[] =>
-    list.filter((each) => !isOurs(each)).map(({ name }) => name);
+    list.map((each) => ({ ...each, tags: tags[each.arn] ?? {} }));
+  const classic = mode === "ccm" ? await port.describeClassicLoadBalancers() : [];
+  const classicTags = classic.length === 0 ? {} : await port.describeTags(classic.map(({ name }) => name));
   return {
     loadBalancers: withTags(loadBalancers),
     targetGroups: withTags(targetGroups),
-    foreignNames: { loadBalancers: foreign(loadBalancers), targetGroups: foreign(targetGroups) },
+    classicLoadBalancers: classic.map((each) => ({ ...each, tags: classicTags[each.name] ?? {} })),
   };
 }
 
@@ -116,11 +157,11 @@ async function readListeners(port: AwsPort, loadBalancerArn: string): Promise<Ob
 /** Reads all that there is of a Service. */
 export async function observe(
   port: AwsPort,
-  cluster: string,
+  configuration: Pick<AwsConfiguration, "clusterName" | "mode">,
   key: ServiceKey,
   network: Network,
 ): Promise<AwsObservation> {
-  const owned = await readOwned(port, cluster, key);
+  const owned = await readOwned(port, configuration, key);
   const allSecurityGroups = await port.describeSecurityGroups(network.vpcId);
   const loadBalancers: ObservedLoadBalancer[] = [];
   for (const loadBalancer of owned.loadBalancers) {
@@ -135,11 +176,17 @@ export async function observe(
       targets: await port.describeTargetHealth(group.arn),
     });
   }
+  const classicLoadBalancers: ObservedClassicLoadBalancer[] = [];
+  for (const each of owned.classicLoadBalancers) {
+    const attributes = await port.describeClassicAttributes(each.name);
+    classicLoadBalancers.push({ ...each, attributes, policies: await port.describeClassicPolicies(each.name) });
+  }
   return {
     network,
     loadBalancers,
     targetGroups,
-    securityGroups: allSecurityGroups.filter((group) => isOwnedBy(cluster, group.tags, key)),
+    classicLoadBalancers,
+    securityGroups: allSecurityGroups.filter((group) => isOwnedBy(configuration.clusterName, group.tags, key)),
     allSecurityGroups,
     foreignNames: owned.foreignNames,
   };

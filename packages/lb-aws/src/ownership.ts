@@ -35,6 +35,18 @@ export function isControllerService(
   return type(service) === "external" && (target === "ip" || target === "instance");
 }
 
+/** Ways to serve a Service, by its class and its annotation `type`. */
+export type Serving = "nlb-modern" | "ccm-nlb" | "ccm-clb" | "half-specified" | "unknown-type";
+
+/** How a Service is to be served. */
+export function servingOf(service: Service, configuration: AwsConfiguration): Serving {
+  if (isControllerService(service, configuration)) return "nlb-modern";
+  const type = annotationOf(service, "type") ?? "";
+  if (type === "nlb") return "ccm-nlb";
+  if (type === "") return configuration.mode === "ccm" ? "ccm-clb" : "nlb-modern";
+  return type === "external" ? "half-specified" : "unknown-type";
+}
+
 /** Whether a Service carries a finalizer, so that there may be objects of it. */
 export function isPendingFinalization(service: Service, finalizer = "service.k8s.aws/resources"): boolean {
   return service.metadata.finalizers?.includes(finalizer) ?? false;

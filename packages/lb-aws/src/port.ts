@@ -1,5 +1,6 @@
+import type { ClassicAttributes, ClassicListener } from "./classic.ts";
 import type { IPAddressType, ListenerProtocol, Scheme, TargetType } from "./configuration.ts";
-import type { TargetHealthCheck } from "./health-check.ts";
+import type { ClassicHealthCheck, TargetHealthCheck } from "./health-check.ts";
 import type { IngressRule } from "./security-groups.ts";
 import type { Subnet, SubnetMapping } from "./subnets.ts";
 import type { Target } from "./targets.ts";
@@ -89,8 +90,38 @@ export interface RouteTable {
   readonly gatewayIds: readonly string[];
 }
 
+/** What a classic load balancer is made of. */
+export interface ClassicLoadBalancerRequest {
+  /** What calls refer to it by: it has no ARN. */
+  readonly name: string;
+  readonly scheme: Scheme;
+  readonly subnetIds: readonly string[];
+  readonly securityGroups: readonly string[];
+  readonly listeners: readonly ClassicListener[];
+  readonly tags: Tags;
+}
+
+/** A classic load balancer as it is. Protocols are in upper case. */
+export interface ClassicLoadBalancer extends Omit<ClassicLoadBalancerRequest, "tags"> {
+  readonly dnsName: string;
+  readonly listeners: readonly (ClassicListener & { readonly policies: readonly string[] })[];
+  readonly healthCheck: ClassicHealthCheck;
+  readonly instances: readonly string[];
+  /** Names of the policies towards instances, by the port of these. */
+  readonly backendPolicies: readonly { readonly instancePort: number; readonly policies: readonly string[] }[];
+}
+
+/** A policy that listeners or instance ports of one classic load balancer may refer to. */
+export interface ClassicPolicy {
+  readonly name: string;
+  /** `ProxyProtocolPolicyType`, `SSLNegotiationPolicyType`, … */
+  readonly type: string;
+  readonly attributes: Attributes;
+}
+
 /**
- * The calls to AWS that the provider makes: actions of the APIs Elastic Load Balancing v2 and EC2, with plain data. Paging,
+ * The calls to AWS that the provider makes: actions of the APIs Elastic Load Balancing v2, its classic version (`…Classic…`; only
+ * in mode `ccm`), and EC2, with plain data. Paging,
  * retries of single calls and the wire are the implementation's; it throws {@link AwsError}. All lists are complete.
  */
 export interface AwsPort {
@@ -100,8 +131,11 @@ export interface AwsPort {
   describeListeners(loadBalancerArn: string): Promise<readonly Listener[]>;
   /** ARNs of the certificates beside the default one. */
   describeListenerCertificates(listenerArn: string): Promise<readonly string[]>;
-  /** Tags of load balancers, listeners and target groups, by ARN; ARNs that do not exist are left out. */
-  describeTags(arns: readonly string[]): Promise<Readonly<Record<string, Tags>>>;
+  /**
+   * Tags of load balancers, listeners and target groups, by ARN, or of classic load balancers, by name; what does not exist is left
+   * out.
+   */
+  describeTags(ids: readonly string[]): Promise<Readonly<Record<string, Tags>>>;
   /** Attributes of a load balancer, a listener or a target group. */
   describeAttributes(arn: string): Promise<Attributes>;
   describeTargetHealth(targetGroupArn: string): Promise<readonly RegisteredTarget[]>;
@@ -111,6 +145,11 @@ export interface AwsPort {
   describeVpcCidrs(vpcId: string): Promise<{ readonly ipv4: readonly string[]; readonly ipv6: readonly string[] }>;
   /** All groups of a VPC. */
   describeSecurityGroups(vpcId: string): Promise<readonly SecurityGroup[]>;
+  /** All classic load balancers of the account in the region. */
+  describeClassicLoadBalancers(): Promise<readonly ClassicLoadBalancer[]>;
+  describeClassicAttributes(name: string): Promise<ClassicAttributes>;
+  /** Policies of one classic load balancer, those that AWS made with it too. */
+  describeClassicPolicies(name: string): Promise<readonly ClassicPolicy[]>;
 
   /** The one that exists already, if its name and settings are the same. */
   createLoadBalancer(request: LoadBalancerRequest): Promise<LoadBalancer>;
@@ -138,7 +177,7 @@ export interface AwsPort {
   removeListenerCertificates(listenerArn: string, certificates: readonly string[]): Promise<void>;
   /** Sets attributes of a load balancer, a listener or a target group. */
   modifyAttributes(arn: string, attributes: Attributes): Promise<void>;
-  /** Sets tags of objects of one API: ARNs, or ids of security groups. */
+  /** Sets tags of objects of one API: ARNs, ids of security groups, or names of classic load balancers. */
   tagResources(ids: readonly string[], tags: Tags): Promise<void>;
   untagResources(ids: readonly string[], keys: readonly string[]): Promise<void>;
   /** @returns id of the group */
@@ -146,6 +185,30 @@ export interface AwsPort {
   authorizeIngress(groupId: string, rules: readonly IngressRule[]): Promise<void>;
   revokeIngress(groupId: string, rules: readonly IngressRule[]): Promise<void>;
   deleteSecurityGroup(groupId: string): Promise<void>;
+
+  /** @returns its host name */
+  createClassicLoadBalancer(request: ClassicLoadBalancerRequest): Promise<string>;
+  /** Succeeds if there is none. */
+  deleteClassicLoadBalancer(name: string): Promise<void>;
+  createClassicListeners(name: string, listeners: readonly ClassicListener[]): Promise<void>;
+  /** Succeeds for ports without a listener. */
+  deleteClassicListeners(name: string, ports: readonly number[]): Promise<void>;
+  configureClassicHealthCheck(name: string, healthCheck: ClassicHealthCheck): Promise<void>;
+  /** Sets whole members; what is absent in one of them is its default then. */
+  modifyClassicAttributes(name: string, attributes: Partial<ClassicAttributes>): Promise<void>;
+  createClassicPolicy(name: string, policy: ClassicPolicy): Promise<void>;
+  /** The policy must not be in use. */
+  deleteClassicPolicy(name: string, policyName: string): Promise<void>;
+  /** Replaces the policies of a listener. */
+  setClassicListenerPolicies(name: string, port: number, policyNames: readonly string[]): Promise<void>;
+  /** Replaces the policies towards a port of the instances, which a listener must forward to. */
+  setClassicBackendPolicies(name: string, instancePort: number, policyNames: readonly string[]): Promise<void>;
+  registerClassicInstances(name: string, instances: readonly string[]): Promise<void>;
+  deregisterClassicInstances(name: string, instances: readonly string[]): Promise<void>;
+  /** Replaces the security groups. */
+  applyClassicSecurityGroups(name: string, groups: readonly string[]): Promise<void>;
+  attachClassicSubnets(name: string, subnetIds: readonly string[]): Promise<void>;
+  detachClassicSubnets(name: string, subnetIds: readonly string[]): Promise<void>;
 }
 
 /** A failure that AWS answered, or that kept its answer away. */

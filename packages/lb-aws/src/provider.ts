@@ -15,8 +15,10 @@ import {
   type ServiceKey,
 } from "@portolan/lb";
 import { annotationOf, annotationPrefix, annotationRegistry, flagOf } from "./annotations.ts";
+import { classicModel, classicSettings } from "./classic.ts";
+import { classicStepsOf } from "./classic-steps.ts";
 import type { AwsConfiguration } from "./configuration.ts";
-import { type DesiredState, desiredOf, desiredOfInTree } from "./desired.ts";
+import { type ClassicState, type DesiredState, desiredOf, desiredOfClassic, desiredOfInTree } from "./desired.ts";
 import { awsCodeOf, boundPort } from "./errors.ts";
 import { flowPolicyOf } from "./flow-policy.ts";
 import { requireHealthNodePort } from "./health-check.ts";
@@ -24,11 +26,11 @@ import { inTreeModel, validateInTree } from "./in-tree.ts";
 import { certificates, listenerPorts, tlsPorts } from "./listeners.ts";
 import { ipAddressTypeOf, refuseProtected, schemeOf } from "./load-balancer.ts";
 import { networkModel, portModels } from "./model.ts";
-import { loadBalancerName, managedSecurityGroupName } from "./names.ts";
-import { type AwsObservation, type Network, observe, readNetwork, readOwned } from "./observation.ts";
-import { isControllerService, networkLoadBalancerClass } from "./ownership.ts";
+import { classicSecurityGroupName, loadBalancerName, managedSecurityGroupName } from "./names.ts";
+import { type AwsObservation, type Network, observe, readNetwork, readOwned, readTagged } from "./observation.ts";
+import { networkLoadBalancerClass, type Serving, servingOf } from "./ownership.ts";
 import { isOwnedBy, ownerOf, ruleMark } from "./ownership-marks.ts";
-import type { AwsPort, ListenerSettings, LoadBalancer, SecurityGroup } from "./port.ts";
+import type { AwsPort, ClassicPolicy, ListenerSettings, LoadBalancer, SecurityGroup } from "./port.ts";
 import { createRateLimiter, defaultRateLimits, type RateLimits } from "./rate-limit.ts";
 import {
   clientRanges,
@@ -37,7 +39,8 @@ import {
   managedGroupRules,
   orphanedMtuRules,
 } from "./security-groups.ts";
-import { type Call, type Step, type StepList, stepsOf } from "./steps.ts";
+import { type Call, nodeSecurityGroups, type Step, type StepList } from "./step-builder.ts";
+import { stepsOf } from "./steps.ts";
 import { discoverSubnets, namedSubnets, subnetDiscovery } from "./subnets.ts";
 import { instanceIdOf, inTreeTargetNodes } from "./targets.ts";
 
@@ -51,7 +54,7 @@ export interface AwsProviderOptions extends AwsConfiguration {
 
 /** What a plan of the AWS provider wants: state, steps, and the load balancer that is there. */
 export interface AwsPlan {
-  readonly state: DesiredState;
+  readonly state: DesiredState | ClassicState;
   readonly list: StepList;
   /** The load balancer that serves already and stays. */
   readonly current?: Pick<LoadBalancer, "dnsName" | "state">;
@@ -80,17 +83,6 @@ const capabilities: Capabilities = {
 
 /** How often `destroy` looks again. */
 const sweeps = 4;
-
-/** How a Service is to be served, by its class and its annotation `type`. */
-type Serving = "nlb-modern" | "ccm-nlb" | "ccm-clb" | "half-specified" | "unknown-type";
-
-function servingOf(service: Service, configuration: AwsConfiguration): Serving {
-  if (isControllerService(service, configuration)) return "nlb-modern";
-  const type = annotationOf(service, "type") ?? "";
-  if (type === "nlb") return "ccm-nlb";
-  if (type === "") return configuration.mode === "ccm" ? "ccm-clb" : "nlb-modern";
-  return type === "external" ? "half-specified" : "unknown-type";
-}
 
 /** Replaces names of ids by the ids. */
 function withIds(value: unknown, ids: ReadonlyMap<string, string>): unknown {
@@ -177,6 +169,7 @@ async function perform(
         throw new ProviderError("Conflict", `security group ${name} (${found.id}) is not of this Service`);
       }
     case "createLoadBalancer":
+    case "createClassicLoadBalancer":
     case "createTargetGroup":
       try {
         return await plain();
@@ -198,6 +191,11 @@ async function perform(
         await port.modifyListener(found.arn, settings);
         return found;
       }
+    case "createClassicPolicy":
+      // Its name tells what is in it.
+      return untilUnused(context, "", ["DuplicatePolicyName"], 1, () =>
+        port.createClassicPolicy(parameters[0] as string, parameters[1] as ClassicPolicy),
+      );
     case "deleteListener":
       return untilUnused(context, "", ["ListenerNotFound"], 1, () => port.deleteListener(parameters[0] as string));
     case "deleteTargetGroup":
@@ -215,7 +213,8 @@ async function perform(
 
 /**
  * A load-balancer provider for AWS. It makes Network Load Balancers with target groups and security groups, in the semantics of
- * the AWS Load Balancer Controller; Services with annotation `type: nlb` get one in the in-tree provider's semantics.
+ * the AWS Load Balancer Controller; Services with annotation `type: nlb` get one in the in-tree provider's semantics, and in mode
+ * `ccm` those without the annotation get a classic load balancer as that one makes it.
  */
 export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<AwsPlan, AwsObservation> {
   const { port: unbound, rateLimits = defaultRateLimits, ...configuration } = options;
@@ -257,13 +256,16 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
       const message = `annotation ${key} is "${annotationOf(service, "type")}"; known are nlb, nlb-ip and external`;
       return [{ severity: "error", code: "UnknownType", message, field: `metadata.annotations[${key}]` }];
     }
-    if (serving === "ccm-clb") {
-      const message = `classic load balancers are planned only, not made; set annotation ${key}: nlb, or mode modern`;
-      return [{ severity: "error", code: "Unsupported", message }];
-    }
     collect("BadHealthCheck", () => requireHealthNodePort(service));
     if (serving === "ccm-nlb") {
       collect("BadService", () => validateInTree(service));
+      return out;
+    }
+    if (serving === "ccm-clb") {
+      collect("BadService", () => {
+        if (classicSettings(service, configuration).listeners.length > 0) return;
+        throw new ProviderError("UserConfig", "classic load balancers forward to node ports, and no port has one");
+      });
       return out;
     }
     if (service.spec?.loadBalancerIP) {
@@ -287,6 +289,14 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
       }
     }
     return out;
+  }
+
+  function classicStateFor({ service, nodes, observed }: PlanInput<AwsObservation>): ClassicState {
+    const key = keyOf(service);
+    const instances = inTreeInstances(service, nodes);
+    const { subnets } = observed.network;
+    const model = classicModel({ service, key, configuration, subnets, instances });
+    return desiredOfClassic(model, configuration, key, service);
   }
 
   function stateFor({ service, nodes, observed, endpointSlices = [] }: PlanInput<AwsObservation>): DesiredState {
@@ -330,6 +340,25 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
     return desiredOf(named, cluster, nodes, endpointSlices, asksForAddress);
   }
 
+  function planned(input: PlanInput<AwsObservation>): Pick<AwsPlan, "state" | "list" | "current"> {
+    const { service, observed } = input;
+    const key = keyOf(service);
+    const serving = servingOf(service, configuration);
+    requireOneKind(serving, observed);
+    if (serving === "ccm-clb") {
+      const state = classicStateFor(input);
+      const list = classicStepsOf(key, state, observed, configuration);
+      const { name, scheme } = state.loadBalancer;
+      const held = observed.classicLoadBalancers.find((each) => each.name === name && each.scheme === scheme);
+      // Classic load balancers have no states: what is there works.
+      return { state, list, ...(held === undefined ? {} : { current: { dnsName: held.dnsName, state: "active" } }) };
+    }
+    const state = stateFor(input);
+    const list = stepsOf(key, state, observed, configuration);
+    const current = observed.loadBalancers.find((each) => each.arn === list.ids["@lb"]);
+    return { state, list, ...(current === undefined ? {} : { current }) };
+  }
+
   async function revokeMarked(
     port: AwsPort,
     context: CallContext,
@@ -347,13 +376,26 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
     return true;
   }
 
+  /** Refuses to make a load balancer of one kind beside one of another kind. */
+  function requireOneKind(serving: Serving, observed: AwsObservation): void {
+    const others = serving === "ccm-clb" ? observed.loadBalancers : observed.classicLoadBalancers;
+    if (others.length === 0) return;
+    const kind = serving === "ccm-clb" ? "Network Load Balancer" : "classic load balancer";
+    const message = `the Service has the ${kind} ${others[0]!.name} and asks for another kind now, which would lose its address; delete the Service and make it anew`;
+    throw new ProviderError("ImmutableField", message);
+  }
+
   /** Removes what there is of a Service, found by its marks. @returns whether there was anything */
   async function sweep(port: AwsPort, context: CallContext, key: ServiceKey, vpcId: string): Promise<boolean> {
-    const owned = await readOwned(port, cluster, key);
+    const owned = await readOwned(port, configuration, key);
     const groups = await port.describeSecurityGroups(vpcId);
     for (const each of owned.loadBalancers) refuseProtected(each.name, await port.describeAttributes(each.arn));
     const call = (method: Call["method"], ...parameters: unknown[]): Promise<unknown> =>
       perform(port, context, cluster, key, { method, parameters }, parameters);
+    for (const { name, listeners } of owned.classicLoadBalancers) {
+      const ports = listeners.map((each) => each.loadBalancerPort);
+      if (ports.length > 0) await call("deleteClassicListeners", name, ports);
+    }
     for (const each of owned.loadBalancers) {
       for (const listener of await port.describeListeners(each.arn)) await call("deleteListener", listener.arn);
       await call("deleteLoadBalancer", each.arn);
@@ -365,8 +407,10 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
     for (const each of groups) {
       if (!own.includes(each)) revoked = (await revokeMarked(port, context, each, marks)) || revoked;
     }
+    for (const { name } of owned.classicLoadBalancers) await call("deleteClassicLoadBalancer", name);
     for (const each of own) await call("deleteSecurityGroup", each.id);
-    return owned.loadBalancers.length + owned.targetGroups.length + own.length > 0 || revoked;
+    const { loadBalancers, targetGroups, classicLoadBalancers } = owned;
+    return [loadBalancers, targetGroups, classicLoadBalancers, own].some((list) => list.length > 0) || revoked;
   }
 
   return {
@@ -384,21 +428,18 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
       InTreeLoadBalancer: defaultLoadBalancerName(key.uid),
       InternetFacingLoadBalancer: loadBalancerName(cluster, key, "internet-facing"),
       SecurityGroup: managedSecurityGroupName(cluster, key),
+      ClassicSecurityGroup: classicSecurityGroupName(key.uid),
     }),
     async observe(context, key) {
       const port = boundPort(unbound, context, limit);
-      return await observe(port, cluster, key, await networkFor(port, context));
+      return await observe(port, configuration, key, await networkFor(port, context));
     },
     plan(input) {
       const key = keyOf(input.service);
-      const state = stateFor(input);
-      const list = stepsOf(key, state, input.observed, configuration);
-      const current = input.observed.loadBalancers.find((each) => each.arn === list.ids["@lb"]);
+      const { observed } = input;
+      const { state, list, current } = planned(input);
       const diagnostics: Diagnostic[] = [];
-      const nodeGroups = input.observed.allSecurityGroups.filter(
-        ({ tags }) => tags[`kubernetes.io/cluster/${cluster}`] !== undefined && ownerOf(cluster, tags) === undefined,
-      );
-      if (state.nodeRules.length > 0 && nodeGroups.length === 0) {
+      if (state.nodeRules.length > 0 && nodeSecurityGroups(observed, cluster).length === 0) {
         diagnostics.push({
           severity: "warning",
           code: "NoNodeSecurityGroup",
@@ -417,7 +458,7 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
           state,
           list,
           ...(current === undefined ? {} : { current: { dnsName: current.dnsName, state: current.state } }),
-          vpcId: input.observed.network.vpcId,
+          vpcId: observed.network.vpcId,
         },
         changes: list.steps.map(({ change }): Change => change),
         diagnostics,
@@ -436,6 +477,7 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
           perform(port, context, cluster, key, call, withIds(call.parameters, ids) as unknown[]);
         const result = call.lock === undefined ? await once() : await context.lock(call.lock, once);
         done.add(step);
+        if (call.method === "createClassicLoadBalancer") loadBalancer = { dnsName: result as string, state: "active" };
         if (call.produces === undefined) return;
         ids.set(call.produces, typeof result === "string" ? result : (result as { arn: string }).arn);
         if (call.method === "createLoadBalancer") loadBalancer = result as LoadBalancer;
@@ -476,17 +518,15 @@ export function awsProvider(options: AwsProviderOptions): LoadBalancerProvider<A
     async *listOwned(context): AsyncIterable<OwnedResource> {
       const port = boundPort(unbound, context, limit);
       const { vpcId } = await networkFor(port, context);
-      const kinds = {
-        LoadBalancer: await port.describeLoadBalancers(),
-        TargetGroup: await port.describeTargetGroups(),
-      };
-      const arns = Object.values(kinds).flatMap((list) => list.map(({ arn }) => arn));
-      const tags = arns.length === 0 ? {} : await port.describeTags(arns);
-      for (const [kind, list] of Object.entries(kinds)) {
-        for (const { arn } of list) {
-          const owner = ownerOf(cluster, tags[arn] ?? {});
-          if (owner !== undefined) yield { kind, id: arn, key: owner };
-        }
+      const { loadBalancers, targetGroups, classicLoadBalancers } = await readTagged(port, configuration);
+      const all = [
+        ...loadBalancers.map(({ arn, tags }) => ({ kind: "LoadBalancer", id: arn, tags })),
+        ...targetGroups.map(({ arn, tags }) => ({ kind: "TargetGroup", id: arn, tags })),
+        ...classicLoadBalancers.map(({ name, tags }) => ({ kind: "ClassicLoadBalancer", id: name, tags })),
+      ];
+      for (const { kind, id, tags } of all) {
+        const owner = ownerOf(cluster, tags);
+        if (owner !== undefined) yield { kind, id, key: owner };
       }
       for (const group of await port.describeSecurityGroups(vpcId)) {
         const owner = ownerOf(cluster, group.tags);

@@ -1,4 +1,4 @@
-import type { Change, Disruption, ServiceKey } from "@portolan/lb";
+import type { Change, ServiceKey } from "@portolan/lb";
 import type { AwsConfiguration } from "./configuration.ts";
 import {
   capacityTag,
@@ -7,60 +7,13 @@ import {
   type DesiredTargetGroup,
   privateLinkRecord,
   recordTag,
-  tagRecord,
 } from "./desired.ts";
 import type { AwsObservation, ObservedLoadBalancer, ObservedTargetGroup } from "./observation.ts";
-import { ownerOf } from "./ownership-marks.ts";
-import type { Attributes, AwsPort, ListenerSettings, SecurityGroup, Tags } from "./port.ts";
-import { type IngressRule, managedGroup, orphanedMtuRules } from "./security-groups.ts";
+import type { Attributes, AwsPort, ListenerSettings, Tags } from "./port.ts";
+import { type Call, disruptionOf, StepBuilder, type StepList, same } from "./step-builder.ts";
 import type { SubnetMapping } from "./subnets.ts";
 import { alwaysPreservesClientIP } from "./target-group.ts";
 import { targetCalls } from "./targets.ts";
-
-/** A call to make. Texts that begin with `@` stand for ids that are known only when it is made. */
-export interface Call {
-  /** `awaitActive` asks until a load balancer works. */
-  readonly method: keyof AwsPort | "awaitActive";
-  readonly parameters: readonly unknown[];
-  /** Name under which its result is known to later calls. */
-  readonly produces?: string;
-  /** Object that other Services change too, under whose lock it is made. */
-  readonly lock?: string;
-}
-
-/** One call and the change that it is. */
-export interface Step {
-  readonly change: Change;
-  readonly call: Call;
-}
-
-/** What has to be done, and ids that are known already. */
-export interface StepList {
-  readonly steps: readonly Step[];
-  readonly ids: Readonly<Record<string, string>>;
-  /** Something of others that is in the way. */
-  readonly conflict?: string;
-}
-
-const json = (value: unknown): string => JSON.stringify(value);
-
-/** A text of a value that does not depend on the order of members. */
-function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
-  if (typeof value !== "object" || value === null) return json(value) ?? "null";
-  const entries = Object.entries(value).filter(([, member]) => member !== undefined);
-  entries.sort(([left], [right]) => (left < right ? -1 : 1));
-  return `{${entries.map(([name, member]) => `${json(name)}:${canonical(member)}`).join(",")}}`;
-}
-
-const same = (left: unknown, right: unknown): boolean => canonical(left) === canonical(right);
-
-function referencesIn(value: unknown, out: Set<string> = new Set()): Set<string> {
-  if (typeof value === "string" && value.startsWith("@")) out.add(value);
-  else if (typeof value === "object" && value !== null)
-    for (const each of Object.values(value)) referencesIn(each, out);
-  return out;
-}
 
 /** Defaults of attributes that annotations may set, which come back when these go. Source: AWS' lists of attributes. */
 const defaults: Attributes = {
@@ -87,34 +40,6 @@ function defaultOf(name: string, group?: DesiredTargetGroup): string | undefined
   return name === "load_balancing.cross_zone.enabled" ? "use_load_balancer_configuration" : defaults[name];
 }
 
-const ruleKey = ({ protocol, fromPort, toPort, source }: IngressRule): string =>
-  json([protocol, fromPort ?? null, toPort ?? null, source]);
-
-/** Builds the steps from what is observed to what is desired. */
-class StepBuilder {
-  readonly steps: Step[] = [];
-  private readonly producers = new Map<string, string>();
-
-  add(
-    id: string,
-    call: Call,
-    change: Partial<Change> & Pick<Change, "action" | "resource" | "because">,
-    after: readonly string[] = [],
-  ): void {
-    const needed = [...referencesIn(call.parameters)]
-      .map((reference) => this.producers.get(reference))
-      .filter((each) => each !== undefined);
-    const earlier = after.filter((each) => this.steps.some((step) => step.change.id === each));
-    if (call.produces !== undefined) this.producers.set(call.produces, id);
-    const dependsOn = [...new Set([...needed, ...earlier])];
-    this.steps.push({ call, change: { id, fields: [], disruptive: "none", dependsOn, ...change } });
-  }
-
-  ids(prefix: string): string[] {
-    return this.steps.map(({ change }) => change.id).filter((id) => id.startsWith(prefix));
-  }
-}
-
 /** Differences of attributes; what was set once and is not wanted any more goes back to its default. */
 function attributeDifference(
   desired: Attributes,
@@ -134,19 +59,6 @@ function attributeDifference(
   const fields = Object.entries(set).map(([name, value]) => [`attributes[${name}]`, before(name), value] as const);
   return { set, fields };
 }
-
-/** Tags to set and keys to remove; tags that nobody here asked for stay. */
-function tagDifference(desired: Tags, observed: Tags): { set: Tags; remove: string[] } {
-  const set = Object.fromEntries(Object.entries(desired).filter(([name, value]) => observed[name] !== value));
-  const ours = [...(observed[tagRecord] ?? "").split(" "), tagRecord, recordTag, capacityTag];
-  const remove = ours.filter((name) => name !== "" && observed[name] !== undefined && desired[name] === undefined);
-  return { set, remove: [...new Set(remove)] };
-}
-
-const disruptionOf = (disruptive: Disruption, requested = false): Pick<Change, "disruptive" | "requested"> => ({
-  disruptive,
-  ...(requested ? { requested: true } : {}),
-});
 
 /**
  * Whether a subnet's addresses would have to change, which AWS does not do in place. IPv6 addresses that were not asked for are
@@ -174,9 +86,8 @@ export function stepsOf(
   observed: AwsObservation,
   configuration: AwsConfiguration,
 ): StepList {
-  const builder = new StepBuilder();
-  const ids: Record<string, string> = {};
-  const stack = `${key.namespace}/${key.name}`;
+  const builder = new StepBuilder(key, configuration.clusterName, desired, observed);
+  const { ids } = builder;
   const { vpcId } = observed.network;
 
   const candidates = observed.loadBalancers.filter((each) => each.scheme === desired.loadBalancer.scheme);
@@ -184,16 +95,11 @@ export function stepsOf(
   const mustMove = held !== undefined && movesAddresses(held.subnetMappings, desired.loadBalancer.subnetMappings);
   const current: ObservedLoadBalancer | undefined = mustMove ? undefined : held;
   const stale = observed.loadBalancers.filter((each) => each !== current);
-  const conflicts: string[] = [];
 
   // Security groups: granted first.
-  const group = managedGroupSteps();
-  const nodeGroups = observed.allSecurityGroups.filter(
-    ({ tags }) =>
-      tags[`kubernetes.io/cluster/${configuration.clusterName}`] !== undefined &&
-      ownerOf(configuration.clusterName, tags) === undefined,
-  );
-  for (const each of nodeGroups) grant(each, desired.nodeRules, `node-rules:${each.id}`, "rules of nodes");
+  builder.managedGroup();
+  builder.grantClients();
+  builder.grantNodes();
 
   // Target groups: those that listeners will forward to.
   const doomed = targetGroupSteps();
@@ -219,135 +125,8 @@ export function stepsOf(
   listenerSteps();
   if (!isFirst) removeLoadBalancers(stale, "another load balancer took its place", false);
   for (const each of doomed) removeTargetGroup(each, "no listener forwards to it any more");
-  revokeStale();
-  for (const each of observed.securityGroups) {
-    if (each === group) continue;
-    builder.add(
-      `delete:${each.name}`,
-      { method: "deleteSecurityGroup", parameters: [each.id] },
-      {
-        action: "delete",
-        resource: { kind: "SecurityGroup", name: each.name, cloudId: each.id },
-        because: "the load balancer has other security groups",
-      },
-      builder.ids(""),
-    );
-  }
-  return { steps: builder.steps, ids, ...(conflicts.length > 0 ? { conflict: conflicts.join("; ") } : {}) };
-
-  function managedGroupSteps(): SecurityGroup | undefined {
-    const wanted = desired.managedSecurityGroup;
-    if (wanted === undefined) return undefined;
-    const existing = observed.securityGroups.find((each) => each.name === wanted.name) ?? observed.securityGroups[0];
-    const because = "the load balancer has a security group of its own";
-    if (existing !== undefined) {
-      ids["@managed"] = existing.id;
-      tagSteps("SecurityGroup", existing.name, existing.id, wanted.tags, existing.tags);
-      grant(existing, wanted.ingress, `rules:${existing.name}`, "clients and ports of the Service");
-      return existing;
-    }
-    if (observed.allSecurityGroups.some((each) => each.name === wanted.name)) {
-      conflicts.push(`security group ${wanted.name} exists and is not of Service ${stack}`);
-    }
-    const resource = { kind: "SecurityGroup", name: wanted.name };
-    const { name, description, tags } = wanted;
-    builder.add(
-      `create:${name}`,
-      { method: "createSecurityGroup", parameters: [{ name, description, vpcId, tags }], produces: "@managed" },
-      { action: "create", resource, because },
-    );
-    builder.add(
-      `rules:${name}`,
-      { method: "authorizeIngress", parameters: ["@managed", wanted.ingress] },
-      {
-        action: "update",
-        resource,
-        fields: [["ingress", [], wanted.ingress]],
-        because: "clients and ports of the Service",
-      },
-    );
-    return undefined;
-  }
-
-  /** A rule with the id of the group that is made for the Service, or with what stands for it. */
-  function resolved(rule: IngressRule): IngressRule {
-    return rule.source === managedGroup ? { ...rule, source: ids["@managed"] ?? "@managed" } : rule;
-  }
-
-  /** A rule for people: the group that is yet to be made by its name. */
-  function shown(rule: IngressRule): IngressRule {
-    return rule.source === "@managed" ? { ...rule, source: desired.managedSecurityGroup?.name ?? "" } : rule;
-  }
-
-  function grant(owner: SecurityGroup, rules: readonly IngressRule[], id: string, because: string): void {
-    const present = new Set(owner.ingress.map(ruleKey));
-    const missing = rules.map(resolved).filter((rule) => !present.has(ruleKey(rule)));
-    if (missing.length === 0) return;
-    builder.add(
-      id,
-      {
-        method: "authorizeIngress",
-        parameters: [owner.id, missing],
-        lock: `aws/securityGroup/${owner.id}`,
-      },
-      {
-        action: "update",
-        resource: { kind: "SecurityGroup", name: owner.name, cloudId: owner.id },
-        fields: [["ingress", [], missing.map(shown)]],
-        because,
-      },
-    );
-  }
-
-  function revoke(owner: SecurityGroup, rules: readonly IngressRule[]): void {
-    const wanted = new Set(rules.map((rule) => ruleKey(resolved(rule))));
-    const marked = owner.ingress.filter(
-      (rule) => desired.ruleMarks.includes(rule.description ?? "") && !wanted.has(ruleKey(rule)),
-    );
-    const rest = owner.ingress.filter((rule) => !marked.includes(rule));
-    const gone = [...marked, ...(marked.length > 0 ? orphanedMtuRules([...rest, ...rules]) : [])].filter(
-      (rule) => owner.ingress.includes(rule) && !wanted.has(ruleKey(rule)),
-    );
-    if (gone.length === 0) return;
-    builder.add(
-      `revoke:${owner.id}`,
-      { method: "revokeIngress", parameters: [owner.id, gone], lock: `aws/securityGroup/${owner.id}` },
-      {
-        action: "update",
-        resource: { kind: "SecurityGroup", name: owner.name, cloudId: owner.id },
-        fields: [["ingress", gone, []]],
-        because: "no port or client of the Service needs it any more",
-      },
-      builder.ids("listener:"),
-    );
-  }
-
-  function revokeStale(): void {
-    if (group !== undefined) revoke(group, desired.managedSecurityGroup?.ingress ?? []);
-    for (const each of nodeGroups) revoke(each, desired.nodeRules);
-  }
-
-  function tagSteps(kind: string, objectName: string, id: string, wanted: Tags, present: Tags): void {
-    const { set, remove } = tagDifference(wanted, present);
-    const change = {
-      action: "update" as const,
-      resource: { kind, name: objectName, cloudId: id },
-      because: "annotation additional-resource-tags, or what else is recorded in tags, changed",
-    };
-    if (Object.keys(set).length > 0) {
-      const fields = Object.entries(set).map(([tag, value]) => [`tags[${tag}]`, present[tag], value] as const);
-      builder.add(
-        `tag:${kind}:${objectName}`,
-        { method: "tagResources", parameters: [[id], set] },
-        { ...change, fields },
-      );
-    }
-    if (remove.length > 0) {
-      const fields = remove.map((tag) => [`tags[${tag}]`, present[tag], undefined] as const);
-      const call: Call = { method: "untagResources", parameters: [[id], remove] };
-      builder.add(`untag:${kind}:${objectName}`, call, { ...change, fields });
-    }
-  }
+  builder.revokeStale();
+  return builder.list();
 
   function attributeSteps(
     kind: string,
@@ -388,7 +167,7 @@ export function stepsOf(
           existing = undefined;
         }
       } else if (observed.foreignNames.targetGroups.includes(wanted.name)) {
-        conflicts.push(`target group ${wanted.name} exists and is not of Service ${stack}`);
+        builder.conflict("target group", wanted.name);
       }
       if (existing === undefined) {
         const { attributes: _, targets: __, isShared: ___, ...request } = wanted;
@@ -413,7 +192,7 @@ export function stepsOf(
         }
       }
       attributeSteps("TargetGroup", wanted.name, reference, wanted.attributes, existing, wanted);
-      if (existing !== undefined) tagSteps("TargetGroup", wanted.name, existing.arn, wanted.tags, existing.tags);
+      if (existing !== undefined) builder.tags("TargetGroup", wanted.name, existing.arn, wanted.tags, existing.tags);
       targetSteps(wanted, existing, reference);
     }
     return observed.targetGroups.filter((each) => !kept.has(each));
@@ -445,14 +224,12 @@ export function stepsOf(
   function loadBalancerSteps(): void {
     const wanted = desired.loadBalancer;
     const { attributes, capacityUnits, inboundRulesOnPrivateLink, ...request } = wanted;
-    const securityGroups = wanted.securityGroups.map((id) =>
-      id === managedGroup ? (ids["@managed"] ?? "@managed") : id,
-    );
+    const securityGroups = builder.groupIds(wanted.securityGroups);
     const tags = { ...wanted.tags, ...(capacityUnits > 0 ? { [capacityTag]: String(capacityUnits) } : {}) };
     const resource = { kind: "LoadBalancer", name: current?.name ?? wanted.name };
     if (current === undefined) {
       if (observed.foreignNames.loadBalancers.includes(wanted.name)) {
-        conflicts.push(`load balancer ${wanted.name} exists and is not of Service ${stack}`);
+        builder.conflict("load balancer", wanted.name);
       }
       const before = stale[0];
       const moves = before !== undefined;
@@ -474,7 +251,7 @@ export function stepsOf(
               : "the scheme of a load balancer cannot be changed in place",
           ...disruptionOf(moves ? "ip-change" : "none", moves && desired.asksForAddress),
         },
-        builder.ids(""),
+        builder.withPrefix(""),
       );
     } else {
       ids["@lb"] = current.arn;
@@ -533,7 +310,7 @@ export function stepsOf(
         },
       );
     }
-    if (current !== undefined) tagSteps("LoadBalancer", resource.name, current.arn, tags, current.tags);
+    if (current !== undefined) builder.tags("LoadBalancer", resource.name, current.arn, tags, current.tags);
     else if (capacityUnits > 0) {
       // Recorded when it is done: the tag says that the reservation was made.
       builder.add(
@@ -546,16 +323,18 @@ export function stepsOf(
 
   function listenerSteps(): void {
     const present = current?.listeners ?? [];
-    const readyFirst = builder.ids("").filter((id) => /^(rules|node-rules|register|create:TargetGroup)/.test(id));
+    const readyFirst = builder
+      .withPrefix("")
+      .filter((id) => /^(rules|node-rules|register|create:TargetGroup)/.test(id));
     for (const wanted of desired.listeners) {
       const existing = present.find((each) => each.port === wanted.port);
-      const isGone = existing !== undefined && builder.ids(`delete:listener:${existing.arn}`).length > 0;
+      const isGone = existing !== undefined && builder.withPrefix(`delete:listener:${existing.arn}`).length > 0;
       if (existing === undefined || isGone) createListener(wanted, readyFirst);
       else updateListener(wanted, existing, readyFirst);
     }
     for (const each of present) {
       if (desired.listeners.some((wanted) => wanted.port === each.port)) continue;
-      if (builder.ids(`delete:listener:${each.arn}`).length > 0) continue;
+      if (builder.withPrefix(`delete:listener:${each.arn}`).length > 0) continue;
       deleteListeners({ ...current!, listeners: [each] }, "the Service has no such port any more");
     }
   }
@@ -614,7 +393,7 @@ export function stepsOf(
     }
     certificateSteps(wanted, reference, existing.certificates);
     attributeSteps("Listener", resource.name, reference, wanted.attributes, existing);
-    tagSteps("Listener", resource.name, existing.arn, wanted.tags, existing.tags);
+    builder.tags("Listener", resource.name, existing.arn, wanted.tags, existing.tags);
   }
 
   function certificateSteps(wanted: DesiredListener, reference: string, present: readonly string[]): void {
@@ -640,7 +419,7 @@ export function stepsOf(
     because: string,
   ): void {
     for (const each of loadBalancer.listeners) {
-      if (builder.ids(`delete:listener:${each.arn}`).length > 0) continue;
+      if (builder.withPrefix(`delete:listener:${each.arn}`).length > 0) continue;
       builder.add(
         `delete:listener:${each.arn}`,
         { method: "deleteListener", parameters: [each.arn] },
@@ -650,7 +429,7 @@ export function stepsOf(
           because,
           disruptive: "outage",
         },
-        builder.ids("await:"),
+        builder.withPrefix("await:"),
       );
     }
   }
@@ -667,7 +446,7 @@ export function stepsOf(
           because,
           ...disruptionOf("ip-change", desired.asksForAddress),
         },
-        builder.ids("listener:"),
+        builder.withPrefix("listener:"),
       );
     }
   }
@@ -681,7 +460,7 @@ export function stepsOf(
         resource: { kind: "TargetGroup", name: targetGroup.name, cloudId: targetGroup.arn },
         because,
       },
-      builder.ids("listener:"),
+      builder.withPrefix("listener:"),
     );
   }
 }

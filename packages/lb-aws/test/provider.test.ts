@@ -361,11 +361,6 @@ describe("validation", () => {
     expect(codes({ ...outside, "enable-tcp-udp-listener": "true" }, both)).toEqual([]);
   });
 
-  it("says that classic load balancers are not made", () => {
-    const { provider } = createWorkbench({}, { mode: "ccm" });
-    expect(provider.validate(sampleService())).toMatchObject([{ severity: "error", code: "Unsupported" }]);
-  });
-
   it("leaves Services of other classes alone", () => {
     const { provider } = createWorkbench();
     const other = sampleService("web", ({ spec }) => {

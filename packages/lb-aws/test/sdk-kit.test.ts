@@ -1,7 +1,7 @@
 import { registerProviderTests } from "@portolan/lb/conformance";
 import { beforeAll, describe, it, vi } from "vitest";
 import { sdkPort } from "../src/sdk/index.ts";
-import { sdkSubject } from "./subject.ts";
+import { classic, sdkSubject } from "./subject.ts";
 
 // Other work may share the machine.
 vi.setConfig({ testTimeout: 120_000 });
@@ -13,3 +13,5 @@ beforeAll(async () => {
 
 // Pages of three entries make every list come in several.
 registerProviderTests(sdkSubject("aws by SDK and fake endpoint", { pageSize: 3 }), { describe, it });
+
+registerProviderTests(sdkSubject("aws by SDK and fake endpoint, classic", { pageSize: 3 }, classic), { describe, it });

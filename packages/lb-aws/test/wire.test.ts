@@ -125,6 +125,72 @@ describe("the SDK on the fake endpoint", () => {
     expect(await read(port)).toEqual(await read(cloud));
   });
 
+  it("says the same about classic load balancers as the cloud in memory", async () => {
+    const { endpoint, port } = await connect({ pageSize: 2 });
+    const { cloud } = endpoint;
+    const listener = { loadBalancerPort: 80, protocol: "tcp", instancePort: 30080, instanceProtocol: "tcp" };
+    const tls = {
+      ...listener,
+      loadBalancerPort: 443,
+      protocol: "ssl",
+      sslCertificateId: "arn:aws:acm:x:1:certificate/a",
+    };
+    const request = {
+      name: "web",
+      scheme: "internal",
+      subnetIds: cloud.subnets.slice(0, 2).map((subnet) => subnet.id),
+      securityGroups: ["sg-00000000000000001"],
+      listeners: [listener, tls],
+      tags: { team: "net", 'odd & <"chars">': "kept" },
+    } as const;
+    const dnsName = await port.createClassicLoadBalancer(request);
+    expect(dnsName).toBe(cloud.classicLoadBalancers.get("web")?.dnsName);
+    for (const name of ["api", "db"]) await port.createClassicLoadBalancer({ ...request, name });
+    const check = {
+      target: "HTTP:32000/healthz",
+      interval: 10,
+      timeout: 5,
+      healthyThreshold: 2,
+      unhealthyThreshold: 6,
+    };
+    await port.configureClassicHealthCheck("web", check);
+    await port.modifyClassicAttributes("web", {
+      accessLog: { enabled: true, emitInterval: 5, s3BucketName: "logs", s3BucketPrefix: "web" },
+      connectionDraining: { enabled: true, timeout: 30 },
+    });
+    await port.modifyClassicAttributes("api", { crossZoneLoadBalancing: { enabled: true } });
+    const proxy = { name: "proxy", type: "ProxyProtocolPolicyType", attributes: { ProxyProtocol: "true" } };
+    await port.createClassicPolicy("web", proxy);
+    await port.setClassicBackendPolicies("web", 30080, ["proxy"]);
+    await port.setClassicListenerPolicies("web", 443, []);
+    await port.deleteClassicPolicy("web", "ELBSecurityPolicy-2016-08");
+    await port.createClassicListeners("web", [{ ...listener, loadBalancerPort: 81 }]);
+    await port.deleteClassicListeners("web", [80]);
+    await port.registerClassicInstances("web", ["i-1", "i-2"]);
+    await port.deregisterClassicInstances("web", ["i-1"]);
+    await port.attachClassicSubnets("web", [cloud.subnets[2]!.id]);
+    await port.detachClassicSubnets("web", [cloud.subnets[0]!.id]);
+    await port.applyClassicSecurityGroups("web", []);
+    await port.tagResources(["web"], { team: "core", tier: "1" });
+    await port.untagResources(["web"], ["tier"]);
+    await port.deleteClassicLoadBalancer("db");
+    const read = async (from: AwsPort): Promise<unknown> => ({
+      loadBalancers: await from.describeClassicLoadBalancers(),
+      tags: await from.describeTags(["api", "web"]),
+      attributes: [await from.describeClassicAttributes("web"), await from.describeClassicAttributes("api")],
+      policies: await from.describeClassicPolicies("web"),
+    });
+    const seen = await read(port);
+    expect(seen).toEqual(await read(cloud));
+    expect(seen).toMatchObject({
+      loadBalancers: [{ name: "web", instances: ["i-2"], securityGroups: [] }, { name: "api" }],
+      policies: [proxy],
+    });
+    expect(await codeOf(port.createClassicLoadBalancer(request))).toBe("DuplicateLoadBalancerName");
+    expect(await codeOf(port.describeClassicAttributes("none"))).toBe("LoadBalancerNotFound");
+    expect(await codeOf(port.setClassicBackendPolicies("web", 30080, ["none"]))).toBe("PolicyNotFound");
+  });
+
   it("tells codes as AWS has them", async () => {
     const { port } = await connect();
     expect(await codeOf(port.describeListeners("arn:aws:elasticloadbalancing:none"))).toBe("LoadBalancerNotFound");

@@ -16,6 +16,8 @@ import {
 import type { IngressRule } from "../security-groups.ts";
 import type { Subnet, SubnetMapping } from "../subnets.ts";
 import type { Target } from "../targets.ts";
+import { classicCalls } from "./classic-calls.ts";
+import { inPieces, pages, set, tagList, tagsOf } from "./sdk-values.ts";
 
 /** Options of {@link sdkPort}. */
 export interface SdkPortOptions {
@@ -63,39 +65,6 @@ function awsErrorOf(thrown: unknown): AwsError {
     ...(status === undefined ? {} : { status }),
     ...(requestId === undefined ? {} : { requestId }),
   });
-}
-
-/** All entries of a list that comes in pages. */
-async function pages<Page, Entry>(
-  fetch: (token: string | undefined) => Promise<Page>,
-  entries: (page: Page) => readonly Entry[] | undefined,
-  next: (page: Page) => string | undefined,
-): Promise<Entry[]> {
-  const out: Entry[] = [];
-  let token: string | undefined;
-  do {
-    const page = await fetch(token);
-    out.push(...(entries(page) ?? []));
-    token = next(page);
-  } while (token !== undefined && token !== "");
-  return out;
-}
-
-function inPieces<T>(list: readonly T[], size: number): T[][] {
-  return Array.from({ length: Math.ceil(list.length / size) }, (_, index) =>
-    list.slice(index * size, (index + 1) * size),
-  );
-}
-
-const tagsOf = (
-  list: readonly { Key?: string | undefined; Value?: string | undefined }[] = [],
-): Record<string, string> => Object.fromEntries(list.map(({ Key = "", Value = "" }) => [Key, Value]));
-const tagList = (tags: Tags): { Key: string; Value: string }[] =>
-  Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
-/** Members that are set. */
-function set<T extends object>(value: T): { [Name in keyof T]: Exclude<T[Name], undefined> } {
-  const entries = Object.entries(value).filter(([, member]) => member !== undefined);
-  return Object.fromEntries(entries) as { [Name in keyof T]: Exclude<T[Name], undefined> };
 }
 
 /** Kind of a zone, which its name tells: `us-west-2a`, `us-west-2-lax-1a` (local), `us-east-1-wl1-bos-wlz-1` (wavelength). */
@@ -258,9 +227,10 @@ const arnsPerCall = 20;
 
 /**
  * Makes the provider's port over `@aws-sdk/client-elastic-load-balancing-v2` and `@aws-sdk/client-ec2`, which have to be
- * installed beside this package.
+ * installed beside this package. `@aws-sdk/client-elastic-load-balancing` is loaded at the first call about a classic load
+ * balancer.
  *
- * @throws AwsError `MissingPeerDependency` if one of them is not
+ * @throws AwsError `MissingPeerDependency` if one of them is not; calls about classic load balancers throw it for theirs
  */
 export async function sdkPort(options: SdkPortOptions = {}): Promise<AwsPort> {
   const elb = await load(
@@ -281,8 +251,14 @@ export async function sdkPort(options: SdkPortOptions = {}): Promise<AwsPort> {
   };
   const balancing = new elb.ElasticLoadBalancingV2Client(configuration);
   const compute = new ec2.EC2Client(configuration);
+  const classic = classicCalls(async () => {
+    const name = "@aws-sdk/client-elastic-load-balancing";
+    const commands = await load(name, () => import("@aws-sdk/client-elastic-load-balancing"));
+    return { commands, client: new commands.ElasticLoadBalancingClient(configuration) };
+  });
 
   const port: AwsPort = {
+    ...classic.port,
     async describeLoadBalancers() {
       const all = await pages(
         (token) => balancing.send(new elb.DescribeLoadBalancersCommand(set({ Marker: token }))),
@@ -319,8 +295,10 @@ export async function sdkPort(options: SdkPortOptions = {}): Promise<AwsPort> {
       );
       return all.filter((each) => !each.IsDefault).map((each) => each.CertificateArn ?? "");
     },
-    async describeTags(arns) {
-      const out: Record<string, Tags> = {};
+    async describeTags(ids) {
+      const arns = ids.filter((id) => id.startsWith("arn:"));
+      const names = ids.filter((id) => !id.startsWith("arn:"));
+      const out: Record<string, Tags> = names.length === 0 ? {} : { ...(await classic.describeTags(names)) };
       for (const piece of inPieces(arns, arnsPerCall)) {
         const { TagDescriptions = [] } = await balancing.send(new elb.DescribeTagsCommand({ ResourceArns: piece }));
         for (const each of TagDescriptions) out[each.ResourceArn ?? ""] = tagsOf(each.Tags);
@@ -528,6 +506,7 @@ export async function sdkPort(options: SdkPortOptions = {}): Promise<AwsPort> {
         await compute.send(new ec2.CreateTagsCommand({ Resources: [...ids], Tags: tagList(tags) }));
         return;
       }
+      if (!ids.every((id) => id.startsWith("arn:"))) return classic.addTags(ids, tags);
       for (const piece of inPieces(ids, arnsPerCall)) {
         await balancing.send(new elb.AddTagsCommand({ ResourceArns: piece, Tags: tagList(tags) }));
       }
@@ -537,6 +516,7 @@ export async function sdkPort(options: SdkPortOptions = {}): Promise<AwsPort> {
         await compute.send(new ec2.DeleteTagsCommand({ Resources: [...ids], Tags: keys.map((Key) => ({ Key })) }));
         return;
       }
+      if (!ids.every((id) => id.startsWith("arn:"))) return classic.removeTags(ids, keys);
       for (const piece of inPieces(ids, arnsPerCall)) {
         await balancing.send(new elb.RemoveTagsCommand({ ResourceArns: piece, TagKeys: [...keys] }));
       }

@@ -67,9 +67,11 @@ export type Action = (cloud: AwsPort, parameters: Parameters, page: PageOf) => P
 /** One page of a list, and the mark of the next one. */
 export type PageOf = <T>(list: readonly T[], mark: string | undefined) => { entries: readonly T[]; next?: string };
 
-const tagsIn = (parameters: Parameters, name: string): Record<string, string> =>
+/** Tags in a list of a request. */
+export const tagsIn = (parameters: Parameters, name: string): Record<string, string> =>
   Object.fromEntries(parameters.list(name).map((each) => [each.required("Key"), each.text("Value") ?? ""]));
-const pairs = (values: Readonly<Record<string, string>>): XmlValue =>
+/** Tags, or attributes, for an answer. */
+export const pairs = (values: Readonly<Record<string, string>>): XmlValue =>
   Object.entries(values).map(([Key, Value]) => ({ Key, Value }));
 
 function loadBalancerXml(each: LoadBalancer): XmlValue {

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { AwsError } from "../port.ts";
 import { type Action, balancingActions, computeActions, type PageOf, Parameters } from "./fake-actions.ts";
+import { classicActions } from "./fake-classic-actions.ts";
 import { MemoryCloud } from "./memory-cloud.ts";
 import { parseQuery, xmlContent } from "./query-protocol.ts";
 
@@ -9,6 +10,8 @@ import { parseQuery, xmlContent } from "./query-protocol.ts";
 export interface FakeRequest {
   readonly index: number;
   readonly api: "elasticloadbalancing" | "ec2";
+  /** Tells the APIs of Elastic Load Balancing apart: `2015-12-01`, and `2012-06-01` for classic load balancers. */
+  readonly version: string;
   readonly action: string;
 }
 
@@ -25,7 +28,7 @@ export interface FakeEndpointOptions {
   readonly fault?: (request: FakeRequest, phase: "before" | "after") => AwsError | "drop" | "hang" | undefined;
 }
 
-/** An HTTP server on the loopback address that speaks the query protocol of Elastic Load Balancing v2 and EC2. */
+/** An HTTP server on the loopback address that speaks the query protocol of Elastic Load Balancing, v2 and classic, and EC2. */
 export interface FakeEndpoint {
   /** For the SDK's option `endpoint`. */
   readonly url: string;
@@ -41,6 +44,7 @@ interface Api {
 }
 
 const balancing: Api = { name: "elasticloadbalancing", version: "2015-12-01", actions: balancingActions };
+const classic: Api = { name: "elasticloadbalancing", version: "2012-06-01", actions: classicActions };
 const compute: Api = { name: "ec2", version: "2016-11-15", actions: computeActions };
 
 async function bodyOf(request: IncomingMessage): Promise<string> {
@@ -49,12 +53,12 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   return Buffer.concat(pieces).toString("utf8");
 }
 
-/** The API that a request is signed for. The signature itself is not looked at: nobody here knows a secret. */
-function apiOf(authorization: string | undefined): Api {
+/** The API that a request is signed for, and whose version it names. The signature itself is not looked at: nobody here knows a secret. */
+function apiOf(authorization: string | undefined, version: string | undefined): Api {
   const scope = /^AWS4-HMAC-SHA256 Credential=[^/]+\/\d{8}\/[^/]+\/([a-z0-9]+)\/aws4_request,/.exec(
     authorization ?? "",
   );
-  if (scope?.[1] === balancing.name) return balancing;
+  if (scope?.[1] === balancing.name) return version === classic.version ? classic : balancing;
   if (scope?.[1] === compute.name) return compute;
   const message = "The request must contain a signature for elasticloadbalancing or ec2";
   throw new AwsError("MissingAuthenticationToken", message, { status: 403 });
@@ -99,14 +103,14 @@ export async function startFakeEndpoint(options: FakeEndpointOptions = {}): Prom
     };
     try {
       const values = parseQuery(await bodyOf(request));
-      api = apiOf(request.headers.authorization);
       const parameters = new Parameters(values);
+      api = apiOf(request.headers.authorization, parameters.text("Version"));
       const action = parameters.required("Action");
       const run = api.actions[action];
       if (run === undefined || parameters.text("Version") !== api.version) {
         throw new AwsError("InvalidAction", `The action ${action} is not valid for this web service`, { status: 400 });
       }
-      const seen: FakeRequest = { index: requests.length, api: api.name, action };
+      const seen: FakeRequest = { index: requests.length, api: api.name, version: api.version, action };
       requests.push(seen);
       const refused = fault?.(seen, "before");
       if (refused === "hang") return;

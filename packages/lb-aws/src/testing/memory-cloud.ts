@@ -1,9 +1,13 @@
+import type { ClassicAttributes, ClassicListener } from "../classic.ts";
 import type { IPAddressType, Scheme } from "../configuration.ts";
-import type { TargetHealthCheck } from "../health-check.ts";
+import type { ClassicHealthCheck, TargetHealthCheck } from "../health-check.ts";
 import {
   type Attributes,
   AwsError,
   type AwsPort,
+  type ClassicLoadBalancer,
+  type ClassicLoadBalancerRequest,
+  type ClassicPolicy,
   type Listener,
   type ListenerSettings,
   type LoadBalancer,
@@ -41,6 +45,8 @@ export interface MemoryCloudOptions {
   readonly rulesPerSecurityGroup?: number;
   /** Default 50, as in AWS. */
   readonly loadBalancersPerRegion?: number;
+  /** Default 20, as in AWS. */
+  readonly classicLoadBalancersPerRegion?: number;
   /** Default 500, as in AWS. */
   readonly targetsPerGroup?: number;
 }
@@ -57,6 +63,27 @@ type StoredLoadBalancer = { -readonly [Name in keyof LoadBalancer]: LoadBalancer
 type StoredTargetGroup = { -readonly [Name in keyof TargetGroup]: TargetGroup[Name] } & Aged & {
     targets: Map<string, Target>;
   };
+
+type StoredClassic = { -readonly [Name in keyof ClassicLoadBalancer]: ClassicLoadBalancer[Name] } & Aged & {
+    policies: ClassicPolicy[];
+    attributes: Required<ClassicAttributes>;
+  };
+
+const classicDefaults = {
+  accessLog: { enabled: false },
+  connectionDraining: { enabled: false, timeout: 300 },
+  connectionSettings: { idleTimeout: 60 },
+  crossZoneLoadBalancing: { enabled: false },
+} as const;
+
+/** Policy about TLS that AWS attaches to listeners which end it. */
+const defaultTlsPolicy: ClassicPolicy = {
+  name: "ELBSecurityPolicy-2016-08",
+  type: "SSLNegotiationPolicyType",
+  attributes: { "Reference-Security-Policy": "ELBSecurityPolicy-2016-08" },
+};
+
+const endsTls = ({ protocol }: ClassicListener): boolean => ["SSL", "HTTPS"].includes(protocol.toUpperCase());
 
 const targetGroupDefaults = (request: Pick<TargetGroupRequest, "targetType" | "protocol">): Attributes => ({
   "deregistration_delay.timeout_seconds": "300",
@@ -106,7 +133,7 @@ function copy<T>(value: T): T {
 }
 
 /**
- * Elastic Load Balancing v2 and the part of EC2 that it needs, in memory: names that are unique, objects that are used by others
+ * Elastic Load Balancing, v2 and classic, and the part of EC2 that it needs, in memory: names that are unique, objects that are used by others
  * and cannot go, rules that exist already, quotas, and states that change with the number of times they are looked at.
  */
 export class MemoryCloud implements AwsPort {
@@ -115,6 +142,8 @@ export class MemoryCloud implements AwsPort {
   readonly vpcId: string;
   /** Load balancers, target groups, listeners, their tags and attributes, by ARN; security groups by id. */
   readonly loadBalancers: Map<string, StoredLoadBalancer> = new Map();
+  /** Classic load balancers by name; their tags are among the others, by name too. */
+  readonly classicLoadBalancers: Map<string, StoredClassic> = new Map();
   readonly targetGroups: Map<string, StoredTargetGroup> = new Map();
   readonly listeners: Map<string, Listener & { certificates: string[] }> = new Map();
   readonly tags: Map<string, Record<string, string>> = new Map();
@@ -456,7 +485,8 @@ export class MemoryCloud implements AwsPort {
         const group = this.group(id);
         this.securityGroups.set(id, { ...group, tags: { ...group.tags, ...tags } });
       } else {
-        this.attributesOf(id);
+        if (id.startsWith("arn:")) this.attributesOf(id);
+        else this.classic(id);
         Object.assign(this.tags.get(id)!, tags);
       }
     }
@@ -517,12 +547,268 @@ export class MemoryCloud implements AwsPort {
     const isReferenced = [...this.securityGroups.values()].some(
       (group) => group.id !== groupId && group.ingress.some((rule) => rule.source === groupId),
     );
-    const isUsed = [...this.loadBalancers.values()].some((each) => each.securityGroups.includes(groupId));
+    const isUsed = [...this.loadBalancers.values(), ...this.classicLoadBalancers.values()].some((each) =>
+      each.securityGroups.includes(groupId),
+    );
     if (lingering > 0 || isReferenced || isUsed) {
       this.lingering.set(groupId, lingering - 1);
       throw new AwsError("DependencyViolation", `resource ${groupId} has a dependent object`, { status: 400 });
     }
     this.securityGroups.delete(groupId);
+  }
+
+  private classic(name: string): StoredClassic {
+    const found = this.classicLoadBalancers.get(name);
+    if (found !== undefined) return found;
+    throw new AwsError("LoadBalancerNotFound", `There is no ACTIVE Load Balancer named '${name}'`, { status: 400 });
+  }
+
+  async describeClassicLoadBalancers(): Promise<readonly ClassicLoadBalancer[]> {
+    return this.visible(this.classicLoadBalancers.values()).map(
+      ({ hidden: _, policies: __, attributes: ___, ...each }) => copy(each),
+    );
+  }
+
+  async describeClassicAttributes(name: string): Promise<ClassicAttributes> {
+    return copy(this.classic(name).attributes);
+  }
+
+  async describeClassicPolicies(name: string): Promise<readonly ClassicPolicy[]> {
+    return copy(this.classic(name).policies);
+  }
+
+  async createClassicLoadBalancer(request: ClassicLoadBalancerRequest): Promise<string> {
+    const { name, scheme, subnetIds, securityGroups, listeners, tags } = request;
+    if (this.classicLoadBalancers.has(name)) {
+      const message = `Load Balancer named '${name}' already exists and it is configured with different parameters`;
+      throw new AwsError("DuplicateLoadBalancerName", message, { status: 400 });
+    }
+    if (this.classicLoadBalancers.size >= (this.options.classicLoadBalancersPerRegion ?? 20)) {
+      throw new AwsError("TooManyLoadBalancers", "Exceeded quota of account", { status: 400 });
+    }
+    if (!/^[0-9A-Za-z](?:[0-9A-Za-z-]{0,30}[0-9A-Za-z])?$/.test(name) || listeners.length === 0) {
+      throw new AwsError("ValidationError", `'${name}' needs a valid name and a listener`, { status: 400 });
+    }
+    this.requireClassicSubnets(subnetIds);
+    this.requireGroups(securityGroups);
+    const [first] = listeners;
+    const created: StoredClassic = {
+      name,
+      scheme,
+      subnetIds: [...subnetIds],
+      securityGroups: [...securityGroups],
+      dnsName: this.classicDnsName(name, scheme),
+      listeners: [],
+      healthCheck: {
+        target: `TCP:${first!.instancePort}`,
+        interval: 30,
+        timeout: 5,
+        healthyThreshold: 10,
+        unhealthyThreshold: 2,
+      },
+      instances: [],
+      backendPolicies: [],
+      policies: [],
+      attributes: copy(classicDefaults),
+      hidden: this.options.describeLag ?? 0,
+    };
+    this.addClassicListeners(created, listeners);
+    this.classicLoadBalancers.set(name, created);
+    this.tags.set(name, { ...tags });
+    return created.dnsName;
+  }
+
+  private classicDnsName(name: string, scheme: Scheme): string {
+    return `${scheme === "internal" ? "internal-" : ""}${name}-${this.serial++}.${this.region}.elb.amazonaws.com`;
+  }
+
+  private requireGroups(groups: readonly string[]): void {
+    const unknown = groups.find((id) => !this.securityGroups.has(id));
+    if (unknown === undefined) return;
+    throw new AwsError("InvalidSecurityGroup", `'${unknown}' is not a security group`, { status: 400 });
+  }
+
+  /** Fails unless there are some, all exist, and no two are in one zone. */
+  private requireClassicSubnets(ids: readonly string[]): void {
+    const zones = new Set<string | undefined>();
+    for (const id of ids) {
+      const subnet = this.subnets.find((each) => each.id === id);
+      if (subnet === undefined) {
+        throw new AwsError("SubnetNotFound", `The requested subnet '${id}' does not exist`, { status: 400 });
+      }
+      if (zones.has(subnet.zone)) {
+        const message = `More than one subnet in availability zone ${subnet.zone}`;
+        throw new AwsError("InvalidConfigurationRequest", message, { status: 409 });
+      }
+      zones.add(subnet.zone);
+    }
+    if (ids.length > 0) return;
+    throw new AwsError("InvalidConfigurationRequest", "At least one subnet must remain", { status: 409 });
+  }
+
+  private addClassicListeners(to: StoredClassic, listeners: readonly ClassicListener[]): void {
+    const next = [...to.listeners];
+    for (const each of listeners) {
+      if (endsTls(each) && each.sslCertificateId === undefined) {
+        const message = `Secure listeners need a certificate: port ${each.loadBalancerPort}`;
+        throw new AwsError("InvalidConfigurationRequest", message, { status: 409 });
+      }
+      const listener = {
+        ...copy(each),
+        protocol: each.protocol.toUpperCase(),
+        instanceProtocol: each.instanceProtocol.toUpperCase(),
+      };
+      const present = next.find((other) => other.loadBalancerPort === listener.loadBalancerPort);
+      if (present !== undefined) {
+        const { policies: _, ...settings } = present;
+        if (JSON.stringify(Object.entries(settings).sort()) === JSON.stringify(Object.entries(listener).sort()))
+          continue;
+        const message = `A listener already exists for ${to.name} with LoadBalancerPort ${listener.loadBalancerPort}`;
+        throw new AwsError("DuplicateListener", message, { status: 400 });
+      }
+      next.push({ ...listener, policies: endsTls(listener) ? [defaultTlsPolicy.name] : [] });
+      if (endsTls(listener) && !to.policies.some(({ name }) => name === defaultTlsPolicy.name)) {
+        to.policies.push(defaultTlsPolicy);
+      }
+    }
+    to.listeners = next;
+  }
+
+  async deleteClassicLoadBalancer(name: string): Promise<void> {
+    const polls = this.options.lingeringInterfacePolls ?? 0;
+    for (const id of this.classicLoadBalancers.get(name)?.securityGroups ?? []) {
+      if (polls > 0) this.lingering.set(id, polls);
+    }
+    this.classicLoadBalancers.delete(name);
+    this.tags.delete(name);
+  }
+
+  async createClassicListeners(name: string, listeners: readonly ClassicListener[]): Promise<void> {
+    this.addClassicListeners(this.classic(name), listeners);
+  }
+
+  async deleteClassicListeners(name: string, ports: readonly number[]): Promise<void> {
+    const found = this.classic(name);
+    found.listeners = found.listeners.filter(({ loadBalancerPort }) => !ports.includes(loadBalancerPort));
+  }
+
+  async configureClassicHealthCheck(name: string, healthCheck: ClassicHealthCheck): Promise<void> {
+    this.classic(name).healthCheck = copy(healthCheck);
+  }
+
+  async modifyClassicAttributes(name: string, attributes: Partial<ClassicAttributes>): Promise<void> {
+    const found = this.classic(name);
+    const { connectionDraining, accessLog } = attributes;
+    if (accessLog?.enabled === true && accessLog.s3BucketName === undefined) {
+      throw new AwsError("InvalidConfigurationRequest", "Access logs need the name of a bucket", { status: 409 });
+    }
+    found.attributes = {
+      ...found.attributes,
+      ...copy(attributes),
+      ...(connectionDraining === undefined
+        ? {}
+        : { connectionDraining: { ...classicDefaults.connectionDraining, ...connectionDraining } }),
+      ...(accessLog?.enabled === true ? { accessLog: { emitInterval: 60, s3BucketPrefix: "", ...accessLog } } : {}),
+    };
+  }
+
+  async createClassicPolicy(name: string, policy: ClassicPolicy): Promise<void> {
+    const found = this.classic(name);
+    if (found.policies.some((each) => each.name === policy.name)) {
+      const message = `A policy with the name ${policy.name} exists already`;
+      throw new AwsError("DuplicatePolicyName", message, { status: 400 });
+    }
+    if (!["ProxyProtocolPolicyType", "SSLNegotiationPolicyType"].includes(policy.type)) {
+      throw new AwsError("PolicyTypeNotFound", `There is no policy type ${policy.type}`, { status: 400 });
+    }
+    found.policies.push(copy(policy));
+  }
+
+  async deleteClassicPolicy(name: string, policyName: string): Promise<void> {
+    const found = this.classic(name);
+    if ([...found.listeners, ...found.backendPolicies].some(({ policies }) => policies.includes(policyName))) {
+      throw new AwsError("InvalidConfigurationRequest", `Policy ${policyName} is in use`, { status: 409 });
+    }
+    found.policies = found.policies.filter((each) => each.name !== policyName);
+  }
+
+  private requirePolicies(of: StoredClassic, names: readonly string[]): void {
+    const unknown = names.find((name) => !of.policies.some((each) => each.name === name));
+    if (unknown === undefined) return;
+    throw new AwsError("PolicyNotFound", `There is no policy with name ${unknown}`, { status: 400 });
+  }
+
+  async setClassicListenerPolicies(name: string, port: number, policyNames: readonly string[]): Promise<void> {
+    const found = this.classic(name);
+    this.requirePolicies(found, policyNames);
+    if (!found.listeners.some((each) => each.loadBalancerPort === port)) {
+      throw new AwsError("ListenerNotFound", `There is no listener on port ${port}`, { status: 400 });
+    }
+    found.listeners = found.listeners.map((each) =>
+      each.loadBalancerPort === port ? { ...each, policies: [...policyNames] } : each,
+    );
+  }
+
+  async setClassicBackendPolicies(name: string, instancePort: number, policyNames: readonly string[]): Promise<void> {
+    const found = this.classic(name);
+    this.requirePolicies(found, policyNames);
+    if (!found.listeners.some((each) => each.instancePort === instancePort)) {
+      const message = `No listener forwards to instance port ${instancePort}`;
+      throw new AwsError("InvalidConfigurationRequest", message, { status: 409 });
+    }
+    found.backendPolicies = [
+      ...found.backendPolicies.filter((each) => each.instancePort !== instancePort),
+      ...(policyNames.length > 0 ? [{ instancePort, policies: [...policyNames] }] : []),
+    ];
+  }
+
+  async registerClassicInstances(name: string, instances: readonly string[]): Promise<void> {
+    const found = this.classic(name);
+    found.instances = [...new Set([...found.instances, ...instances])];
+  }
+
+  async deregisterClassicInstances(name: string, instances: readonly string[]): Promise<void> {
+    const found = this.classic(name);
+    found.instances = found.instances.filter((id) => !instances.includes(id));
+  }
+
+  async applyClassicSecurityGroups(name: string, groups: readonly string[]): Promise<void> {
+    const found = this.classic(name);
+    this.requireGroups(groups);
+    found.securityGroups = [...groups];
+  }
+
+  async attachClassicSubnets(name: string, subnetIds: readonly string[]): Promise<void> {
+    const found = this.classic(name);
+    const next = [...new Set([...found.subnetIds, ...subnetIds])];
+    this.requireClassicSubnets(next);
+    found.subnetIds = next;
+  }
+
+  async detachClassicSubnets(name: string, subnetIds: readonly string[]): Promise<void> {
+    const found = this.classic(name);
+    const next = found.subnetIds.filter((id) => !subnetIds.includes(id));
+    this.requireClassicSubnets(next);
+    found.subnetIds = next;
+  }
+
+  /** Puts a classic load balancer of somebody else there. */
+  plantClassicLoadBalancer(name: string): void {
+    this.classicLoadBalancers.set(name, {
+      name,
+      scheme: "internet-facing",
+      subnetIds: [],
+      securityGroups: [],
+      dnsName: this.classicDnsName(name, "internet-facing"),
+      listeners: [],
+      healthCheck: { target: "TCP:1", interval: 30, timeout: 5, healthyThreshold: 10, unhealthyThreshold: 2 },
+      instances: [],
+      backendPolicies: [],
+      policies: [],
+      attributes: copy(classicDefaults),
+      hidden: 0,
+    });
+    this.tags.set(name, {});
   }
 
   /** Puts a load balancer of somebody else there. */
@@ -581,6 +867,21 @@ export class MemoryCloud implements AwsPort {
                   targetGroup: targetGroupName(targetGroupArn),
                 })),
             ),
+          })),
+      ),
+      classicLoadBalancers: sorted(
+        [...this.classicLoadBalancers.values()]
+          .filter(({ name }) => isIncluded(this.tags.get(name) ?? {}))
+          .map(({ dnsName: _, hidden: __, policies, ...each }) => ({
+            ...each,
+            tags: Object.fromEntries(Object.entries(this.tags.get(each.name) ?? {}).sort()),
+            subnetIds: [...each.subnetIds].sort(),
+            securityGroups: each.securityGroups.map(groupName).sort(),
+            listeners: sorted(each.listeners.map((listener) => Object.fromEntries(Object.entries(listener).sort()))),
+            instances: [...each.instances].sort(),
+            backendPolicies: sorted([...each.backendPolicies]),
+            // AWS makes those of its own and never takes them away.
+            policies: sorted(policies.filter((policy) => policy.name !== defaultTlsPolicy.name)),
           })),
       ),
       targetGroups: sorted(
