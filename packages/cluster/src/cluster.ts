@@ -217,7 +217,7 @@ function dnsObjects(apiSocket: string | undefined): KubernetesObject[] {
                 { name: "dns", containerPort: 53, protocol: "UDP" },
                 { name: "dns-tcp", containerPort: 53, protocol: "TCP" },
               ],
-              readinessProbe: { tcpSocket: { port: 53 }, periodSeconds: 1 },
+              readinessProbe: { tcpSocket: { port: 53 }, periodSeconds: 10 },
             },
           ],
         },
