@@ -44,7 +44,7 @@ const paced = (port, clock) =>
 
 const clouds = {
   aws: (bucket, clock) => {
-    const { port: bare, counts } = metered(new MemoryCloud(), bucket);
+    const { port: bare, counts } = metered(new MemoryCloud({ loadBalancersPerRegion: 10_000 }), bucket);
     const port = paced(bare, clock);
     return { counts, provider: awsProvider({ clusterName: "kit", port }) };
   },
