@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, dirname, isAbsolute, join, resolve } from "node:path";
 import { parse } from "yaml";
@@ -174,6 +174,7 @@ function material(folder: string, data: string | undefined, file: string | undef
 interface ClientNode {
   KubeConfig: new () => {
     loadFromFile(path: string): void;
+    mergeConfig(other: unknown): void;
     loadFromDefault(): void;
     setCurrentContext(name: string): void;
     applyToHTTPSOptions(options: Record<string, unknown>): Promise<void>;
@@ -182,6 +183,7 @@ interface ClientNode {
 
 async function delegatedOptions(
   path: string | undefined,
+  environment: NodeJS.ProcessEnv,
   context: string,
   why: string,
 ): Promise<Partial<HttpTransportOptions>> {
@@ -194,8 +196,15 @@ async function delegatedOptions(
     throw new KubeconfigError("needs-client-node", message, error);
   }
   const config = new library.KubeConfig();
-  if (path === undefined) config.loadFromDefault();
-  else config.loadFromFile(path);
+  const named = (environment["KUBECONFIG"] ?? "").split(delimiter).filter((file) => file !== "" && existsSync(file));
+  const [first, ...more] = path !== undefined ? [path] : named;
+  if (first === undefined) config.loadFromDefault();
+  else config.loadFromFile(first);
+  for (const file of more) {
+    const other = new library.KubeConfig();
+    other.loadFromFile(file);
+    config.mergeConfig(other);
+  }
   config.setCurrentContext(context);
   const pemOf = (value: unknown): { pem: string | Uint8Array } | undefined =>
     typeof value === "string" || value instanceof Uint8Array ? { pem: value } : undefined;
@@ -204,9 +213,9 @@ async function delegatedOptions(
     await config.applyToHTTPSOptions(options);
     return options;
   };
-  const first = await authorize();
-  const cert = pemOf(first["cert"]);
-  const key = pemOf(first["key"]);
+  const credentials = await authorize();
+  const cert = pemOf(credentials["cert"]);
+  const key = pemOf(credentials["key"]);
   const bearer = (options: Record<string, unknown>): string => {
     const headers = options["headers"] as Record<string, unknown> | undefined;
     const value = String(headers?.["Authorization"] ?? headers?.["authorization"] ?? "");
@@ -216,7 +225,7 @@ async function delegatedOptions(
     ...(cert === undefined ? {} : { cert: cert.pem }),
     ...(key === undefined ? {} : { key: key.pem }),
     // Asked anew for each request: the library caches the token and renews it before it expires.
-    ...(bearer(first) === "" ? {} : { token: async () => bearer(await authorize()) }),
+    ...(bearer(credentials) === "" ? {} : { token: async () => bearer(await authorize()) }),
   };
 }
 
@@ -280,6 +289,7 @@ export async function transportFromKubeconfig(path?: string, options: Kubeconfig
     (credentials.exec !== undefined || credentials["auth-provider"] !== undefined)
       ? await delegatedOptions(
           path,
+          options.environment ?? process.env,
           context.name ?? "",
           credentials.exec === undefined ? "an auth provider" : "an exec plugin",
         )

@@ -129,10 +129,16 @@ users:
 - name: u
   user: {tokenFile: token, as: alice, as-groups: [x, y]}
 - name: exec
-  user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: get-token}}
+  user: {exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: ${process.execPath}, args: [${join(folder, "plugin.mjs")}]}}
 `,
   );
-  writeFileSync(join(folder, "two"), `clusters:\n- name: c\n  cluster: {server: "${url}"}\n`);
+  const credential = {
+    apiVersion: "client.authentication.k8s.io/v1",
+    kind: "ExecCredential",
+    status: { token: "from-plugin" },
+  };
+  writeFileSync(join(folder, "plugin.mjs"), `console.log(${JSON.stringify(JSON.stringify(credential))})`);
+  writeFileSync(join(folder, "two"), `clusters:\n- name: c\n  cluster: {server: "${url}", insecure-skip-tls-verify: true}\n`);
   const environment = { KUBECONFIG: `${join(folder, "one")}:${join(folder, "absent")}:${join(folder, "two")}` };
   expect(readKubeconfigContext(undefined, { environment })).toEqual({ name: "a", namespace: "team", server: url });
   const transport = await transportFromKubeconfig(undefined, { environment });
@@ -149,7 +155,9 @@ users:
   expect(await codeOf(transportFromKubeconfig(join(folder, "absent")))).toBe("not-found");
   expect(await codeOf(transportFromKubeconfig(join(folder, "token")))).toBe("invalid");
   expect(await codeOf(transportFromKubeconfig(join(folder, "one"), { context: "b" }))).toBe("no-context");
-  await expect(transportFromKubeconfig(undefined, { environment, context: "plugin" })).rejects.toThrow(
-    /npm install @kubernetes\/client-node/,
-  );
+  // The official client runs the plugin, and is loaded for that.
+  const plugged = await transportFromKubeconfig(undefined, { environment, context: "plugin" });
+  cleanups.push(() => plugged.close());
+  await createApiClient(plugged).list(resources.nodes);
+  expect(headers.at(-1)).toMatchObject({ authorization: "Bearer from-plugin" });
 });
