@@ -138,7 +138,10 @@ users:
     status: { token: "from-plugin" },
   };
   writeFileSync(join(folder, "plugin.mjs"), `console.log(${JSON.stringify(JSON.stringify(credential))})`);
-  writeFileSync(join(folder, "two"), `clusters:\n- name: c\n  cluster: {server: "${url}", insecure-skip-tls-verify: true}\n`);
+  writeFileSync(
+    join(folder, "two"),
+    `clusters:\n- name: c\n  cluster: {server: "${url}", insecure-skip-tls-verify: true}\n`,
+  );
   const environment = { KUBECONFIG: `${join(folder, "one")}:${join(folder, "absent")}:${join(folder, "two")}` };
   expect(readKubeconfigContext(undefined, { environment })).toEqual({ name: "a", namespace: "team", server: url });
   const transport = await transportFromKubeconfig(undefined, { environment });
