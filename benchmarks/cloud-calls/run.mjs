@@ -44,9 +44,10 @@ const paced = (port, clock) =>
 
 const clouds = {
   aws: (bucket, clock) => {
-    const { port: bare, counts } = metered(new MemoryCloud({ loadBalancersPerRegion: 10_000 }), bucket);
-    const port = paced(bare, clock);
-    return { counts, provider: awsProvider({ clusterName: "kit", port }) };
+    // With AWS' usual quotas the fiftieth load balancer and the sixtieth rule of the nodes' group would be the last.
+    const cloud = new MemoryCloud({ loadBalancersPerRegion: 10_000, rulesPerSecurityGroup: 10_000 });
+    const { port: bare, counts } = metered(cloud, bucket);
+    return { counts, provider: awsProvider({ clusterName: "kit", port: paced(bare, clock) }) };
   },
   gcp: (bucket, clock) => {
     const { port: bare, counts } = metered(memoryPort(createMemoryCloud()), bucket);

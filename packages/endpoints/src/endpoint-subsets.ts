@@ -23,7 +23,8 @@ function comparePorts(a: EndpointsPort, b: EndpointsPort): number {
 /**
  * The shortest equal form of subsets: ports with the same addresses share a subset. An address is known by its IP and the UID of what
  * it refers to; its first mention counts. One that is ready and not ready on a port is not ready. Addresses are ordered by IP and UID,
- * ports and subsets by name and number. (upstream `pkg/api/v1/endpoints` RepackSubsets)
+ * ports and subsets by name and number. A subset without ports goes into one with ports that has the same addresses, as upstream's does.
+ * (upstream `pkg/api/v1/endpoints` RepackSubsets)
  */
 export function repackSubsets(subsets: readonly EndpointSubset[]): EndpointSubset[] {
   const addresses = new Map<string, EndpointAddress>();
