@@ -15,6 +15,7 @@ import { createMemoryCloud, memoryPort } from "@portolan/lb-gcp/testing";
 import { heading, report } from "../figures.mjs";
 
 const many = Number(process.argv[2] ?? 1000);
+const only = process.argv[3];
 const reads = /^(describe|get|list|find)/;
 
 /** A port whose calls are counted, each for a token of `bucket` if there is one. */
@@ -95,8 +96,14 @@ async function ensure(provider, service, nodes) {
   }
 }
 
+if (only !== undefined && clouds[only] === undefined) {
+  console.error(`there is no cloud "${only}"; known are ${Object.keys(clouds).join(", ")}`);
+  process.exit(2);
+}
+const chosen = Object.entries(clouds).filter(([name]) => only === undefined || name === only);
+
 heading("cloud-calls");
-for (const [name, make] of Object.entries(clouds)) {
+for (const [name, make] of chosen) {
   const { provider, counts } = make();
   const nodes = sampleNodes(3);
   const service = sampleService("web");
@@ -144,7 +151,7 @@ function createBucket(clock, perSecond, burst) {
 }
 
 /** Many Services at once on a cloud that throttles, driven by the service controller; time is virtual. */
-for (const [name, make] of Object.entries(clouds)) {
+for (const [name, make] of chosen) {
   const clock = createFakeClock();
   const { provider, counts } = make(createBucket(clock, 20, 200), clock);
   const memory = createMemoryApi({ now: clock.now });
@@ -204,7 +211,7 @@ function loadTime(entry) {
 }
 
 const bare = loadTime(undefined);
-for (const name of Object.keys(clouds)) {
+for (const [name] of chosen) {
   report(
     `${name}: to load the provider`,
     `${(loadTime(`@portolan/lb-${name}`) - bare).toFixed(0)} ms beyond bare Node's ${bare.toFixed(0)} ms`,
