@@ -199,8 +199,12 @@ export function createMemoryKubernetes(): KubernetesApi & {
 }
 
 /** Resolves when the condition holds; fails after five seconds with the text of `describe`. */
-export async function eventually(condition: () => boolean | Promise<boolean>, describe: () => string): Promise<void> {
-  const end = Date.now() + 10_000;
+export async function eventually(
+  condition: () => boolean | Promise<boolean>,
+  describe: () => string,
+  seconds = 10,
+): Promise<void> {
+  const end = Date.now() + seconds * 1000;
   while (!(await condition())) {
     if (Date.now() > end) throw new Error(`did not come true: ${describe()}`);
     await new Promise((resolve) => setTimeout(resolve, 10));

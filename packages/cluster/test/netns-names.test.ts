@@ -88,7 +88,7 @@ describe.skipIf(why !== undefined)("a node that was told the cluster's names", (
   });
 
   test("tells a new forwarder the same", async () => {
-    node.failForwarder();
+    node.failForwarder("error");
     await expect.poll(() => ask("+short", "web.default.svc.cluster.local"), { timeout: 20_000 }).toBe("10.96.0.8");
   }, 30_000);
 });

@@ -5,6 +5,7 @@
  *
  * @packageDocumentation
  */
+export { createDescriptorLedger, type DescriptorLedger, keepDescriptorLedger } from "./descriptor-ledger.ts";
 export { createEventCounter, type EventCounter, eventCounterAt } from "./event-counter.ts";
 export { SystemCallError } from "./libc.ts";
 export {

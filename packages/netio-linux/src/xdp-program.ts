@@ -11,7 +11,8 @@
  *
  * The link is attached through a descriptor (BPF_LINK_CREATE), so that it comes off when the process ends.
  */
-import { addressOf, checked, closeDescriptor, libc } from "./libc.ts";
+import { type OwnedDescriptor, ownDescriptor } from "./descriptor-ledger.ts";
+import { addressOf, checked, libc } from "./libc.ts";
 
 const BPF_SYSCALL: Readonly<Record<string, number>> = { x64: 321, arm64: 280, riscv64: 280, loong64: 280 };
 const BPF_MAP_CREATE = 0;
@@ -26,10 +27,10 @@ const XDP_FLAGS_DRV_MODE = 4;
 const XDP_DROP = 1;
 const HELPER_REDIRECT_MAP = 51;
 
-function bpf(command: number, attributes: Buffer, call: string, context: string): number {
+function bpf(command: number, attributes: Buffer): number {
   const number = BPF_SYSCALL[process.arch];
   if (number === undefined) throw new RangeError(`bpf(2) has no known number on ${process.arch}`);
-  return checked(libc().syscall(number, command, attributes, attributes.length), call, context);
+  return libc().syscall(number, command, attributes, attributes.length);
 }
 
 function assemble(mapFd: number): Buffer {
@@ -61,17 +62,21 @@ export function attachRedirect(
   socketFd: number,
   context: string,
 ): { mode: "driver" | "generic"; close(): void } {
-  const open: number[] = [];
+  const owned: OwnedDescriptor[] = [];
   const close = (): void => {
-    while (open.length > 0) closeDescriptor(open.pop()!);
+    while (owned.length > 0) owned.pop()!.close();
+  };
+  const open = (command: number, attributes: Buffer, call: string): number => {
+    const descriptor = ownDescriptor(() => bpf(command, attributes), call, context);
+    owned.push(descriptor);
+    return descriptor.fd;
   };
   try {
     const map = Buffer.alloc(72);
     [BPF_MAP_TYPE_XSKMAP, 4, 4, 1].forEach((value, i) => {
       map.writeUInt32LE(value, i * 4);
     });
-    const mapFd = bpf(BPF_MAP_CREATE, map, "BPF_MAP_CREATE", context);
-    open.push(mapFd);
+    const mapFd = open(BPF_MAP_CREATE, map, "BPF_MAP_CREATE");
     const key = Buffer.alloc(4);
     const value = Buffer.alloc(4);
     value.writeInt32LE(socketFd);
@@ -79,7 +84,7 @@ export function attachRedirect(
     update.writeInt32LE(mapFd, 0);
     update.writeBigUInt64LE(addressOf(key), 8);
     update.writeBigUInt64LE(addressOf(value), 16);
-    bpf(BPF_MAP_UPDATE_ELEM, update, "BPF_MAP_UPDATE_ELEM", context);
+    checked(bpf(BPF_MAP_UPDATE_ELEM, update), "BPF_MAP_UPDATE_ELEM", context);
 
     const code = assemble(mapFd);
     const license = Buffer.from("GPL\0");
@@ -88,23 +93,22 @@ export function attachRedirect(
     load.writeUInt32LE(code.length / 8, 4);
     load.writeBigUInt64LE(addressOf(code), 8);
     load.writeBigUInt64LE(addressOf(license), 16);
-    const programFd = bpf(BPF_PROG_LOAD, load, "BPF_PROG_LOAD", context);
-    open.push(programFd);
+    const programFd = open(BPF_PROG_LOAD, load, "BPF_PROG_LOAD");
 
-    const attach = (flags: number): number => {
+    const attach = (flags: number): void => {
       const link = Buffer.alloc(64);
       link.writeInt32LE(programFd, 0);
       link.writeUInt32LE(linkIndex, 4);
       link.writeUInt32LE(BPF_XDP, 8);
       link.writeUInt32LE(flags, 12);
-      return bpf(BPF_LINK_CREATE, link, "BPF_LINK_CREATE", context);
+      open(BPF_LINK_CREATE, link, "BPF_LINK_CREATE");
     };
     let mode: "driver" | "generic" = "driver";
     try {
-      open.push(attach(XDP_FLAGS_DRV_MODE));
+      attach(XDP_FLAGS_DRV_MODE);
     } catch {
       mode = "generic";
-      open.push(attach(XDP_FLAGS_SKB_MODE));
+      attach(XDP_FLAGS_SKB_MODE);
     }
     return { mode, close };
   } catch (error) {

@@ -15,7 +15,8 @@
  * `maximum`, or grow it to its end before.
  */
 
-import { addressOf, checked, closeDescriptor, errno, libc, SystemCallError } from "./libc.ts";
+import { ownDescriptor } from "./descriptor-ledger.ts";
+import { addressOf, checked, errno, libc, SystemCallError } from "./libc.ts";
 import { attachRedirect } from "./xdp-program.ts";
 
 const AF_XDP = 44;
@@ -156,13 +157,14 @@ export function createXdpSocket(options: XdpSocketOptions): XdpSocket {
   const bytes = new Uint8Array(frames.memory.buffer);
   const base = Number(addressOf(bytes));
   const context = `AF_XDP socket on ${link}`;
-  const fd = checked(c.socket(AF_XDP, SOCK_RAW_CLOEXEC, 0), "socket(AF_XDP)", context);
+  const socket = ownDescriptor(() => c.socket(AF_XDP, SOCK_RAW_CLOEXEC, 0), "socket(AF_XDP)", context);
+  const { fd } = socket;
   const ringOctets = ringMemorySize(ringSize);
   let mapped = false;
 
   const release = (): void => {
     // The descriptors go first: rings that the kernel still fills must not be pulled from under it.
-    closeDescriptor(fd);
+    socket.close();
     if (mapped) {
       const flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS;
       c.mmap(base + ringOffset, ringOctets, PROT_READ_WRITE, flags, -1, 0);

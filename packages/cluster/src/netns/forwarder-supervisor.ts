@@ -154,6 +154,7 @@ export async function superviseForwarder(
       state.record([name, ...parameters] as unknown as Call);
       if (restart === undefined) current.post(name, ...parameters);
     },
+    terminate: () => current.terminate(),
     async close(): Promise<void> {
       closing = true;
       await restart;

@@ -2,7 +2,7 @@
 
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { ServicePortSpec } from "@portolan/dataplane";
-import { createEventCounter, type NetworkNamespace } from "@portolan/netio-linux";
+import { createDescriptorLedger, createEventCounter, type NetworkNamespace } from "@portolan/netio-linux";
 import { forwarderEntry } from "./forwarder-entry.ts";
 import type { ForwarderCalls, ForwarderData, ForwarderReply, ForwarderRequest } from "./protocol.ts";
 
@@ -20,6 +20,8 @@ export class ForwarderError extends Error {
   }
 }
 
+/** Mebibytes of the engine's heap, in which maps and frames do not lie. What runs over it is a fault, and ends no more than this thread. */
+const HEAP_LIMIT = 512;
 /** Service ports in a message; the forwarder forwards between two messages. */
 const SERVICE_PORTS_PER_MESSAGE = 64;
 
@@ -32,6 +34,8 @@ export interface ForwarderThread {
   ): Promise<ReturnType<ForwarderCalls[Name]>>;
   /** Makes a call without waiting; a failure goes to `onError`. */
   post<Name extends keyof ForwarderCalls>(name: Name, ...parameters: Parameters<ForwarderCalls[Name]>): void;
+  /** Ends the thread wherever it is, as a fault of the engine does: it runs no further code. */
+  terminate(): void;
   /** Ends the thread; what it opened is closed when the promise resolves. */
   close(): Promise<void>;
 }
@@ -51,8 +55,21 @@ export async function startForwarder(
   const wake = createEventCounter();
   const { port1, port2 } = new MessageChannel();
   const { name, fd } = namespace;
-  const data: ForwarderData = { name, namespace: fd, wake: wake.fd, dnsAddresses, port: port2 };
-  const worker = new Worker(entry, { workerData: data, transferList: [port2], name: `forwarder ${namespace.name}` });
+  const ledger = createDescriptorLedger();
+  const data: ForwarderData = {
+    name,
+    namespace: fd,
+    wake: wake.fd,
+    descriptors: ledger.memory,
+    dnsAddresses,
+    port: port2,
+  };
+  const worker = new Worker(entry, {
+    workerData: data,
+    transferList: [port2],
+    name: `forwarder ${namespace.name}`,
+    resourceLimits: { maxOldGenerationSizeMb: HEAP_LIMIT },
+  });
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   let lastId = 0;
   let ended: ForwarderError | undefined;
@@ -77,6 +94,7 @@ export async function startForwarder(
       waiting.clear();
       port1.close();
       wake.close();
+      ledger.closeAll();
       if (!closing) onError(ended);
       resolve();
     });
@@ -111,6 +129,7 @@ export async function startForwarder(
       if (ended === undefined) request(0, name, parameters);
       else onError(ended);
     },
+    terminate: () => void worker.terminate(),
     async close(): Promise<void> {
       if (closing) return exited;
       closing = true;

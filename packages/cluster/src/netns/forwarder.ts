@@ -119,7 +119,7 @@ class Forwarder {
   #frames = 0;
   #batches = 0;
   #closing = false;
-  #failing = false;
+  #failing: "error" | "memory" | undefined;
 
   constructor(data: ForwarderData) {
     this.#data = data;
@@ -171,8 +171,8 @@ class Forwarder {
       connections: () => dataplane.connections(),
       trace: (packet, ingress) => dataplane.trace(packet, ingress === undefined ? {} : { ingress }),
       synchronize: () => undefined,
-      fail: () => {
-        this.#failing = true;
+      fail: (fault) => {
+        this.#failing = fault;
       },
       close: () => {
         this.#closing = true;
@@ -193,7 +193,7 @@ class Forwarder {
     hastenThread(NICE);
     this.#handleRequests();
     while (!this.#closing) {
-      if (this.#failing) throw new Error("told to fail");
+      if (this.#failing !== undefined) fail(this.#failing);
       if (this.#behind) this.#handleRequests();
       const count = xskReceive(block, batch);
       if (count > 0) {
@@ -396,4 +396,9 @@ class Forwarder {
       ports: [...this.#ports.values()].map(({ spec, socket }) => ({ link: spec.link, ...socket.statistics() })),
     };
   }
+}
+
+function fail(fault: "error" | "memory"): never {
+  for (const taken: number[][] = []; fault === "memory"; ) taken.push(new Array<number>(1024).fill(taken.length));
+  throw new Error("told to fail");
 }

@@ -3,6 +3,7 @@ export { type Door, openDoor } from "./door.ts";
 export { createNetnsFabric, type ExternalHostOptions, type FabricOptions, type NetnsFabric } from "./fabric.ts";
 export { ForwarderError } from "./forwarder-thread.ts";
 export type {
+  ForwarderFault,
   NetnsNode,
   NetnsNodeOptions,
   NetworkPlace,

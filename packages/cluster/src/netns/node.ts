@@ -70,6 +70,9 @@ export interface PodNamespace extends NetworkPlace {
   readonly nodeLink: string;
 }
 
+/** How a forwarder can end. */
+export type ForwarderFault = "error" | "memory" | "terminate";
+
 /** A node of the fabric. Service tables go to its dataplane in the order of the calls, each between two batches. */
 export interface NetnsNode extends ServiceTables, NetworkPlace {
   readonly podCIDRs: readonly string[];
@@ -94,10 +97,12 @@ export interface NetnsNode extends ServiceTables, NetworkPlace {
    */
   trace(packet: Uint8Array, from?: string): Promise<readonly TraceStep[]>;
   /**
-   * Makes the node's forwarder fail, as by a fault of its own; another one takes its place. Established connections that go through a
-   * Service on this node are forgotten, all others live on.
+   * Makes the node's forwarder fail, and another one takes its place. Established connections that go through a Service on this node are
+   * forgotten, all others live on.
+   *
+   * @param fault `error`: an exception of its own; `memory`: its heap runs over; `terminate`: its thread is ended from outside
    */
-  failForwarder(): void;
+  failForwarder(fault: ForwarderFault): void;
   /** Removes the node, its pods and its links. */
   close(): Promise<void>;
 }
@@ -340,7 +345,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     counters: () => thread.call("counters"),
     connections: () => thread.call("connections"),
     trace: (packet, from) => thread.call("trace", packet, from === undefined ? UPLINK : pods.get(from)?.index),
-    failForwarder: () => thread.post("fail"),
+    failForwarder: (fault) => (fault === "terminate" ? thread.terminate() : thread.post("fail", fault)),
     setPeerRoute: (route) => thread.call("setRoute", { ...route, port: UPLINK }),
     removePeerRoute: (prefix) => thread.call("removeRoute", prefix),
     close(): Promise<void> {

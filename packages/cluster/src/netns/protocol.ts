@@ -81,8 +81,8 @@ export interface ForwarderCalls {
   trace(packet: Uint8Array, ingress?: number): readonly TraceStep[];
   /** Does nothing; its reply says that everything before it took effect. */
   synchronize(): void;
-  /** Ends the forwarder with an error. */
-  fail(): void;
+  /** Ends the forwarder with an error, or lets it take memory until the engine ends it. */
+  fail(fault: "error" | "memory"): void;
   close(): void;
 }
 
@@ -109,6 +109,8 @@ export interface ForwarderData {
   readonly namespace: number;
   /** Descriptor of an eventfd that says: there are requests. */
   readonly wake: number;
+  /** Where it writes down the descriptors it has open: `keepDescriptorLedger`. */
+  readonly descriptors: SharedArrayBuffer;
   /** Addresses of the cluster's DNS Service. */
   readonly dnsAddresses: readonly string[];
   readonly port: MessagePort;
