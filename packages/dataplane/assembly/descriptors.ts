@@ -1,4 +1,4 @@
-import { BATCH, DESCRIPTORS, FRAME_ROOM, FRAME_SIZE } from "./generated/layout";
+import { BATCH, DESCRIPTORS, FRAME_ROOM, FRAME_SIZE, NONE, Verdict } from "./generated/layout";
 
 /**
  * Descriptors of a batch: eight arrays of 256 u32 at a fixed address, one entry per frame.
@@ -70,6 +70,27 @@ export class Descriptors {
     store<u32>(at, verdict, 3072);
     store<u32>(at, egress, 4096);
     store<u32>(at, 0, 5120);
+  }
+
+  /**
+   * Port that a frame leaves by, by its verdict; NONE when it does not. What the node's own stack sent to itself goes back there.
+   *
+   * @param host port of the node's own stack
+   */
+  @inline static leaves(i: u32, host: u32): u32 {
+    const verdict = Descriptors.verdict(i);
+    if (verdict == Verdict.REDIRECT) return Descriptors.egress(i);
+    if (verdict == Verdict.TX) return Descriptors.ingress(i);
+    if (verdict != Verdict.PASS || Descriptors.ingress(i) != host) return NONE;
+    // Back to whom it came from, in both senses.
+    const f = <usize>Descriptors.frame(i);
+    const macLow = load<u32>(f, 6);
+    const macHigh = load<u16>(f, 10);
+    store<u32>(f, load<u32>(f), 6);
+    store<u16>(f, load<u16>(f, 4), 10);
+    store<u32>(f, macLow);
+    store<u16>(f, macHigh, 4);
+    return host;
   }
 }
 

@@ -25,6 +25,7 @@ import { Addresses } from "./maps/addresses";
 import { Events } from "./maps/events";
 import { Prefixes } from "./maps/prefixes";
 import { Tables } from "./maps/tables";
+import { Segments } from "./segments";
 import { Trace } from "./trace";
 
 /** Last step: route, decrement, address on the link, and the answers that a node gives itself (ICMP errors, ARP, neighbours). */
@@ -63,7 +64,7 @@ export class Emit {
     if (port.kind == PortKind.ABSENT) return Emit.drop(p, Reason.NO_ROUTE);
     if (p.ttl <= 1 && p.ingress != Tables.control.hostPort)
       return Icmp.error(p, p.meta >> 8 == 4 ? 11 : 3, 0, 0, Reason.TTL_EXCEEDED);
-    if (p.end - p.network > port.mtu) return Emit.tooBig(p, port.mtu);
+    if (p.end - p.network > port.mtu && !Segments.fit(p, port.mtu)) return Emit.tooBig(p, port.mtu);
     return 0;
   }
 
@@ -289,7 +290,7 @@ export class Icmp {
 
   /** Is the transport checksum of a whole TCP or UDP packet right? Others, and fragments, count as intact. */
   static isIntact(p: Parsed): bool {
-    if (p.transport == 0 || (p.flags & ParsedFlag.FIRST_FRAGMENT) != 0) return true;
+    if (p.transport == 0 || (p.flags & ParsedFlag.FIRST_FRAGMENT) != 0 || Segments.isPartial(p.frame)) return true;
     const protocol = p.meta & 0xff;
     if (protocol != 6 && protocol != 17) return true;
     const t = <usize>p.transport;

@@ -30,6 +30,7 @@ import { TableChanges } from "./table-changes";
 import { Trace } from "./trace";
 
 export { batchCapacity, frameSize, frameRoom } from "./descriptors";
+export * from "./packets";
 export * from "./xsk";
 
 /** Records that each batch looks at for expiry. */

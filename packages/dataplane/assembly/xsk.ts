@@ -1,4 +1,4 @@
-import { BATCH, FRAME_SIZE, Verdict } from "./generated/layout";
+import { BATCH, FRAME_SIZE, NONE } from "./generated/layout";
 import { Descriptors } from "./descriptors";
 
 /**
@@ -272,21 +272,9 @@ export function xskReceive(base: u32, limit: u32): u32 {
 export function xskTransmit(base: u32, count: u32): u32 {
   const pool = Xsk.pool(base);
   for (let i: u32 = 0; i < count; i++) {
-    const verdict = Descriptors.verdict(i);
     const address = Descriptors.frame(i);
-    if (verdict == Verdict.PASS && Descriptors.ingress(i) == pool.host) {
-      // The node speaks to itself through its port: back to whom it came from, in both senses.
-      const f = <usize>address;
-      const macLow = load<u32>(f, 6);
-      const macHigh = load<u16>(f, 10);
-      store<u32>(f, load<u32>(f), 6);
-      store<u16>(f, load<u16>(f, 4), 10);
-      store<u32>(f, macLow);
-      store<u16>(f, macHigh, 4);
-      if (Xsk.send(pool, base, pool.host, address, Descriptors.length(i))) continue;
-      pool.fullDrops++;
-    } else if (verdict == Verdict.TX || verdict == Verdict.REDIRECT) {
-      const index = verdict == Verdict.TX ? Descriptors.ingress(i) : Descriptors.egress(i);
+    const index = Descriptors.leaves(i, pool.host);
+    if (index != NONE) {
       if (Xsk.send(pool, base, index, address, Descriptors.length(i))) continue;
       pool.fullDrops++;
     }
