@@ -1,5 +1,5 @@
 /**
- * Frames and namespaces of Linux for Node: AF_XDP sockets whose memory is a WebAssembly memory, TAP devices, network
+ * Frames and namespaces of Linux for Node: AF_XDP and packet sockets whose memory is a WebAssembly memory, TAP devices, network
  * namespaces that leave nothing behind, and the routing socket. The only package of this project that calls native code
  * (through `koffi`); it needs root.
  *
@@ -17,6 +17,15 @@ export {
 } from "./namespace-command.ts";
 export { createNetworkNamespace, enterNetworkNamespace, type NetworkNamespace } from "./network-namespace.ts";
 export { type Offloads, setOffloads } from "./offloads.ts";
+export {
+  createPacketSocket,
+  nativeAddress,
+  type PacketSocket,
+  type PacketSocketOptions,
+  type PacketStatistics,
+  SEGMENT_HEADER_LENGTH,
+  withholdFrames,
+} from "./packet-socket.ts";
 export { createPoller, type Poller } from "./poller.ts";
 export { type Capability, type NetworkCapabilities, probe } from "./probe.ts";
 export type { LinkInfo, LinkSettings, RouteSettings, Rtnetlink, RuleSettings, VethEnd } from "./rtnetlink.ts";

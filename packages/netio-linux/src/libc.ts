@@ -49,6 +49,8 @@ export interface LibC {
   bind(fd: number, address: Memory, length: number): number;
   send(fd: number, data: Memory, length: number, flags: number): number;
   recv(fd: number, data: Memory, length: number, flags: number): number;
+  recvmmsg(fd: number, messages: number, count: number, flags: number, timeout: number): number;
+  sendmmsg(fd: number, messages: number, count: number, flags: number): number;
   sendto(fd: number, data: Memory, length: number, flags: number, address: Memory, addressLength: number): number;
   read(fd: number, data: Memory, length: number): number;
   write(fd: number, data: Memory, length: number): number;
@@ -95,6 +97,8 @@ export function libc(): LibC {
     bind: library.func("int bind(int, void *, uint32_t)"),
     send: library.func("long send(int, void *, size_t, int)"),
     recv: library.func("long recv(int, void *, size_t, int)"),
+    recvmmsg: library.func("int recvmmsg(int, uintptr_t, unsigned int, int, uintptr_t)"),
+    sendmmsg: library.func("int sendmmsg(int, uintptr_t, unsigned int, int)"),
     sendto: library.func("long sendto(int, void *, size_t, int, void *, uint32_t)"),
     read: library.func("long read(int, void *, size_t)"),
     write: library.func("long write(int, void *, size_t)"),

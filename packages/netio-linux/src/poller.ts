@@ -2,6 +2,8 @@
 import { errno, libc, SystemCallError } from "./libc.ts";
 
 const POLLIN = 1;
+/** A link that went down: reading says so, and ends it. */
+const POLLERR = 8;
 const EINTR = 4;
 
 /** Descriptors to sleep on. */
@@ -15,7 +17,7 @@ export interface Poller {
    * @returns how many descriptors are ready
    */
   wait(timeoutMilliseconds: number): number;
-  /** Whether the last {@link wait} found input there. */
+  /** Whether the last {@link wait} found input there, or an error to be read. */
   isReady(fd: number): boolean;
 }
 
@@ -46,7 +48,7 @@ export function createPoller(): Poller {
     },
     isReady(fd): boolean {
       const index = fds.indexOf(fd);
-      return index >= 0 && (set.readInt16LE(8 * index + 6) & POLLIN) !== 0;
+      return index >= 0 && (set.readInt16LE(8 * index + 6) & (POLLIN | POLLERR)) !== 0;
     },
   };
 }

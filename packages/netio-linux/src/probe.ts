@@ -2,6 +2,7 @@
 import { accessSync, closeSync, constants, openSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { createNetworkNamespace } from "./network-namespace.ts";
+import { createPacketSocket, withholdFrames } from "./packet-socket.ts";
 import { createXdpSocket, type LinearMemory, ringMemorySize } from "./xdp-socket.ts";
 
 /** Whether something can be used, and if not, why and what to do. */
@@ -17,6 +18,8 @@ export interface NetworkCapabilities {
   readonly namespaces: Capability;
   /** AF_XDP sockets with their memory in WebAssembly. */
   readonly xdp: Capability;
+  /** Packet sockets, and a bridge that keeps their frames away from the stack. */
+  readonly packets: Capability;
   /** TAP devices. */
   readonly tap: Capability;
   /** The programs that {@link namespaceCommand} starts. */
@@ -63,11 +66,11 @@ function attempt(work: () => void): Capability {
 export function probe(): NetworkCapabilities {
   if (process.platform !== "linux") {
     const missing = no(`needs Linux; this is ${process.platform}`);
-    return { namespaces: missing, xdp: missing, tap: missing, launcher: missing };
+    return { namespaces: missing, xdp: missing, packets: missing, tap: missing, launcher: missing };
   }
   if (process.geteuid?.() !== 0) {
     const missing = no("needs root (CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_BPF)");
-    return { namespaces: missing, xdp: missing, tap: missing, launcher: missing };
+    return { namespaces: missing, xdp: missing, packets: missing, tap: missing, launcher: missing };
   }
   const namespaces = attempt(() => {
     const namespace = createNetworkNamespace("probe");
@@ -91,9 +94,21 @@ export function probe(): NetworkCapabilities {
         }
       })
     : namespaces;
+  const packets = namespaces.available
+    ? attempt(() => {
+        const namespace = createNetworkNamespace("probe");
+        try {
+          namespace.links.addVeth({ name: "probe0" }, { name: "probe1" });
+          withholdFrames(namespace.links, "probe0");
+          namespace.run(() => createPacketSocket({ link: "probe0", memory: createLinearMemory(1) })).close();
+        } finally {
+          namespace.close();
+        }
+      })
+    : namespaces;
   const tap = attempt(() => closeSync(openSync("/dev/net/tun", "r+")));
   const missing = ["setpriv", "nsenter", "unshare", "mount"].filter((name) => !findProgram(name));
   const launcher =
     missing.length === 0 ? yes : no(`${missing.join(", ")} not found on PATH; install util-linux (and mount)`);
-  return { namespaces, xdp, tap, launcher };
+  return { namespaces, xdp, packets, tap, launcher };
 }
