@@ -17,6 +17,10 @@ async function failing(...args: string[]): Promise<{ code: number | null; messag
 describe("bad input", () => {
   it("explains wrong flags and values, with exit code 2", async () => {
     expect((await failing("--nosuch")).code).toBe(2);
+    expect(await failing("--frames", "ring")).toMatchObject({
+      code: 2,
+      message: expect.stringContaining("--frames is one of"),
+    });
     expect(await failing("--mode", "docker")).toMatchObject({
       code: 2,
       message: expect.stringContaining("--mode is one of"),

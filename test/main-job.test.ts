@@ -48,6 +48,20 @@ describe.each(modes)("portolan up --once in mode %s", (mode) => {
   });
 });
 
+it.skipIf(!modes.includes("netns"))(
+  "portolan up --once does the same with packet sockets in place of AF_XDP",
+  async () => {
+    const folder = join(temporaryFolder(), "run");
+    const options = ["--once", "--mode", "netns", "--frames", "packet", "--directory", folder];
+    const outcome = await run(process.execPath, [mainProgram, ...options]);
+    expect(outcome.stderr).toBe("");
+    expect(outcome.stdout).toContain("every packet goes through packet sockets");
+    expect(outcome.stdout).toMatch(/^frontend .*outside/m);
+    expect(outcome.stdout).not.toContain("FAILED");
+    expect(outcome.code).toBe(0);
+  },
+);
+
 describe.each(modes)("a running cluster in mode %s", (mode) => {
   let cluster: Running;
   let folder: string;

@@ -11,6 +11,8 @@ makes requests through all of them, and prints who answered and what the datapla
 
   --mode auto|netns|gateway|none  netns: pods and nodes are network namespaces (Linux, root); gateway: pods are processes on
                                   loopback ports (anywhere); none: objects only. Default auto: what the machine allows
+  --frames auto|af-xdp|packet     mode netns: how frames come into the nodes. Default auto: by AF_XDP where the machine has it,
+                                  else by packet sockets
   --nodes N                       number of nodes, 1 to 8 (default 2)
   --once                          end after the table: exit code 0 when every request went where it had to
   --empty                         no application and no requests
@@ -33,6 +35,7 @@ function number(name: string, text: string | undefined, min: number, max: number
 }
 
 const modes = ["auto", "netns", "gateway", "none"] as const;
+const frameInterfaces = ["auto", "af-xdp", "packet"] as const;
 
 /**
  * Runs the command line. @returns the exit code: 0, 1 for a failure, 2 for wrong usage
@@ -80,12 +83,16 @@ export async function main(argv: readonly string[]): Promise<number> {
     }
     const mode = modes.find((each) => each === values.mode);
     if (mode === undefined) throw new CommandError(`--mode is one of ${modes.join(", ")}, not "${values.mode}"`, 2);
+    const frames = frameInterfaces.find((each) => each === values.frames);
+    if (frames === undefined)
+      throw new CommandError(`--frames is one of ${frameInterfaces.join(", ")}, not "${values.frames}"`, 2);
     const apiPort = number("api-port", values["api-port"], 1, 65535);
     const dnsPort = number("dns-port", values["dns-port"], 1, 65535);
     const gatewayPort = number("gateway-port", values["gateway-port"], 1, 65535);
     const code = await up(
       {
         mode,
+        frames,
         nodes: number("nodes", values.nodes, 1, 8) ?? 2,
         once: values.once ?? false,
         empty: values.empty ?? false,
@@ -117,6 +124,7 @@ function parse(argv: readonly string[]) {
     allowPositionals: true,
     options: {
       mode: { type: "string", default: "auto" },
+      frames: { type: "string", default: "auto" },
       nodes: { type: "string" },
       once: { type: "boolean" },
       empty: { type: "boolean" },

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { delimiter, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { applyManifests, type Cluster, type ClusterMode, startCluster } from "@portolan/cluster";
+import { applyManifests, type Cluster, type ClusterMode, type FrameInterface, startCluster } from "@portolan/cluster";
 import { type Pod, resources, type Service } from "@portolan/core";
 import { CommandError, explainError } from "./command-error.ts";
 import { createProber, type Prober } from "./probe.ts";
@@ -12,6 +12,8 @@ import { notReady, type ServiceActivity, type TourResult, type TourStop, tourHea
 /** Options of `portolan up`. */
 export interface UpOptions {
   readonly mode: "auto" | ClusterMode;
+  /** Mode netns: how frames come into the nodes. */
+  readonly frames: "auto" | FrameInterface;
   readonly nodes: number;
   /** Run the application, make the requests, print the table, end. */
   readonly once: boolean;
@@ -261,6 +263,7 @@ export async function up(options: UpOptions, signal: AbortSignal, say: (text: st
   try {
     cluster = await startCluster({
       mode: options.mode,
+      frames: options.frames,
       nodes: options.nodes,
       directory: directory.path,
       ...(options.dataDirectory === undefined ? {} : { dataDirectory: resolve(options.dataDirectory) }),

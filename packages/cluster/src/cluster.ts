@@ -48,8 +48,15 @@ import {
   type PodRuntime,
 } from "./kubelet/index.ts";
 import { applyObject } from "./manifests.ts";
-import { type ClusterMode, chooseMode } from "./mode.ts";
-import { createNetnsFabric, gatewayOf, type NetnsFabric, type NetnsNode, openDoor } from "./netns/index.ts";
+import { type ClusterMode, chooseMode, frameInterfaceNames } from "./mode.ts";
+import {
+  createNetnsFabric,
+  type FrameInterface,
+  gatewayOf,
+  type NetnsFabric,
+  type NetnsNode,
+  openDoor,
+} from "./netns/index.ts";
 import { bareNode } from "./nodes.ts";
 import { startProcessKeeper } from "./process-keeper.ts";
 
@@ -57,6 +64,8 @@ import { startProcessKeeper } from "./process-keeper.ts";
 export interface ClusterOptions {
   /** Default `auto`. */
   readonly mode?: ClusterMode | "auto";
+  /** Mode netns: how frames come into the nodes. Default `auto`: AF_XDP where the machine has it, else packet sockets. */
+  readonly frames?: FrameInterface | "auto";
   /** Number of nodes. Default 2. */
   readonly nodes?: number;
   /** Folder for the kubeconfig, logs and sockets; made when absent, and the caller's to remove. */
@@ -123,6 +132,8 @@ export interface ServiceDoor {
 /** A running cluster. */
 export interface Cluster {
   readonly mode: ClusterMode;
+  /** Mode netns: how frames come into the nodes; also the nodes' label `portolan.dev/frames`. */
+  readonly frames?: FrameInterface;
   /** Why this mode, in one sentence. */
   readonly reason: string;
   readonly api: KubernetesApi;
@@ -255,7 +266,7 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
   // Programs of pods begin elsewhere.
   const options = { ...given, directory: resolve(given.directory) };
   options.signal?.throwIfAborted();
-  const { mode, reason } = chooseMode(options.mode ?? "auto");
+  const { mode, reason, frames } = chooseMode(options.mode ?? "auto", options.frames);
   const say = options.onProgress ?? (() => {});
   const onError = options.onError ?? (() => {});
   mkdirSync(options.directory, { recursive: true, mode: 0o700 });
@@ -361,10 +372,10 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
     const tables = new Map<string, ServiceTables>();
     const runtimes = new Map<string, PodRuntime>();
 
-    if (mode === "netns") {
+    if (frames !== undefined) {
       apiSocket = join(options.directory, "api.sock");
       await server.listenUnix(apiSocket);
-      fabric = await createNetnsFabric({ clientAddresses: outsiderAddresses });
+      fabric = await createNetnsFabric({ frames, clientAddresses: outsiderAddresses });
       endings.add("the fabric", () => fabric?.close());
       // Pods reach the API server as the Service `kubernetes`, and nothing else of this machine.
       const controlPlane = fabric.addExternalHost({ name: "control-plane", addresses: [apiAddress] });
@@ -385,7 +396,9 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
       for (const [family, destination] of serviceCIDRs.entries()) {
         fabric.client.namespace.links.setRoute({ destination, gateway: names[0]!.addresses[family]!, link: "eth0" });
       }
-      say(`${names.length} nodes as network namespaces; every packet goes through AF_XDP and the Wasm dataplane`);
+      say(
+        `${names.length} nodes as network namespaces; every packet goes through ${frameInterfaceNames[frames]} and the Wasm dataplane`,
+      );
     } else if (mode === "gateway") {
       const keeper = startProcessKeeper();
       endings.add("the keeper of processes", () => keeper.close());
@@ -523,6 +536,7 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
     endings.add("the gateway", () => gateway.close());
     gatewayPort = gateway.port;
 
+    const nodeLabels = frames === undefined ? {} : { "portolan.dev/frames": frames };
     const images = createImageTable(options.images === undefined ? {} : { images: options.images });
     for (const { name, address, addresses, podCIDR: own, podCIDRs: blocks, zone } of names) {
       const runtime = runtimes.get(name);
@@ -536,7 +550,7 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
         nodeName: name,
         runtime,
         images,
-        node: { addresses, podCidrs: blocks, labels: { "topology.kubernetes.io/zone": zone } },
+        node: { addresses, podCidrs: blocks, labels: { "topology.kubernetes.io/zone": zone, ...nodeLabels } },
         clusterDns: [dnsAddress],
         clusterDomain: domain,
         runDirectory: options.directory,
@@ -590,6 +604,7 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
 
     return {
       mode,
+      ...(frames === undefined ? {} : { frames }),
       reason,
       api,
       informers,

@@ -20,7 +20,7 @@ export * from "./fake-kubelet/index.ts";
 export * from "./images/index.ts";
 export * from "./kubelet/index.ts";
 export { applyManifests, ManifestError, readManifests, resourceTypeOf } from "./manifests.ts";
-export { type ClusterMode, chooseMode, ModeError } from "./mode.ts";
+export { type ChosenMode, type ClusterMode, chooseMode, ModeError } from "./mode.ts";
 export * from "./netns/index.ts";
 export * from "./scheduler/index.ts";
 export * from "./workloads/index.ts";

@@ -7,15 +7,11 @@ import { createApiClient, createInformerFactory } from "@portolan/client";
 import { type EndpointSlice, resources, type Service } from "@portolan/core";
 import type { ServicePortSpec } from "@portolan/dataplane";
 import { packet } from "@portolan/net";
-import { probe } from "@portolan/netio-linux";
 import { createProxy } from "@portolan/proxy";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createNetnsFabric, type NetnsFabric, type NetnsNode, type NetworkPlace } from "../src/netns/index.ts";
+import { frameInterfaces } from "./frame-interfaces.ts";
 import { eventually } from "./memory-kubernetes.ts";
-
-const capabilities = probe();
-const missing = [capabilities.namespaces, capabilities.xdp, capabilities.launcher].find((c) => !c.available);
-if (missing !== undefined) console.log(`skipped: faults of nodes as network namespaces: ${missing.reason}`);
 
 const echo = `
   require("net").createServer((socket) => { socket.on("error", () => {}); socket.pipe(socket); })
@@ -60,7 +56,7 @@ interface Account {
   readonly gap: number;
 }
 
-describe.skipIf(missing !== undefined)("faults of a node, with connections open", () => {
+describe.each(frameInterfaces("faults of a node"))("faults of a node, connections open, frames by %s", (frames) => {
   let fabric: NetnsFabric;
   let nodes: NetnsNode[];
   const pods = new Map<string, NetworkPlace>();
@@ -110,7 +106,7 @@ describe.skipIf(missing !== undefined)("faults of a node, with connections open"
   }
 
   beforeAll(async () => {
-    fabric = await createNetnsFabric({ onError: (error) => errors.push(error) });
+    fabric = await createNetnsFabric({ frames, onError: (error) => errors.push(error) });
     nodes = [];
     for (const n of [1, 2]) {
       const node = await fabric.addNode({

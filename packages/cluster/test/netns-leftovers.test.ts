@@ -2,14 +2,10 @@ import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { probe } from "@portolan/netio-linux";
 import { build } from "esbuild";
 import { describe, expect, test } from "vitest";
 import { createNetnsFabric } from "../src/netns/index.ts";
-
-const capabilities = probe();
-const missing = [capabilities.namespaces, capabilities.xdp, capabilities.launcher].find((c) => !c.available);
-if (missing !== undefined) console.log(`skipped: what a cluster leaves behind: ${missing.reason}`);
+import { frameInterfaces } from "./frame-interfaces.ts";
 
 /** What a fabric could leave on the machine: programs, namespaces with a name, links of the machine's own namespace. */
 function traces(marker = "no process has this in its command line"): {
@@ -40,11 +36,11 @@ const settle = async (expected: object, marker?: string): Promise<object> => {
   return found;
 };
 
-describe.skipIf(missing !== undefined)("what a cluster leaves behind", () => {
+describe.each(frameInterfaces("leftovers"))("what a cluster leaves behind, frames by %s", (frames) => {
   test("nothing after close, not even a descriptor", async () => {
     const open = (): number => readdirSync("/proc/self/fd").length;
     const fill = async (): Promise<void> => {
-      const fabric = await createNetnsFabric();
+      const fabric = await createNetnsFabric({ frames });
       const node = await fabric.addNode({ name: "node1", addresses: ["172.18.0.2"], podCIDRs: ["10.244.1.0/24"] });
       await node.addPod({ name: "pod", addresses: ["10.244.1.2"] });
       await fabric.close();
@@ -58,7 +54,7 @@ describe.skipIf(missing !== undefined)("what a cluster leaves behind", () => {
   }, 60_000);
 
   test("nothing after a failure half-way", async () => {
-    const fabric = await createNetnsFabric();
+    const fabric = await createNetnsFabric({ frames });
     try {
       const open = (): number => readdirSync("/proc/self/fd").length;
       const node = await fabric.addNode({ name: "node1", addresses: ["172.18.0.2"], podCIDRs: ["10.244.1.0/24"] });
@@ -95,7 +91,7 @@ describe.skipIf(missing !== undefined)("what a cluster leaves behind", () => {
         conditions: ["@portolan/source"],
         external: ["koffi"],
       });
-      const victim = spawn(process.execPath, [join(directory, "netns-victim.js")], {
+      const victim = spawn(process.execPath, [join(directory, "netns-victim.js"), frames], {
         stdio: ["ignore", "pipe", "inherit"],
       });
       const output = await new Promise<string>((resolve, reject) => {

@@ -1,8 +1,8 @@
 /** A process that makes a fabric with programs in it, and waits to be killed. Prints the process ids that must end with it. */
 import { spawn } from "node:child_process";
-import { createNetnsFabric } from "../src/netns/index.ts";
+import { createNetnsFabric, type FrameInterface } from "../src/netns/index.ts";
 
-const fabric = await createNetnsFabric();
+const fabric = await createNetnsFabric({ frames: process.argv[2] as FrameInterface });
 const node = await fabric.addNode({ name: "node1", addresses: ["172.18.0.2"], podCIDRs: ["10.244.1.0/24"] });
 const pod = await node.addPod({ name: "pod", addresses: ["10.244.1.2"] });
 const lines: string[] = [];

@@ -1,15 +1,11 @@
 import { spawn } from "node:child_process";
 import type { FrontendSpec, ServicePortSpec } from "@portolan/dataplane";
 import { packet } from "@portolan/net";
-import { probe } from "@portolan/netio-linux";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createNetnsFabric, type NetnsFabric, type NetnsNode, type NetworkPlace } from "../src/netns/index.ts";
+import { frameInterfaces } from "./frame-interfaces.ts";
 
-const capabilities = probe();
-const missing = [capabilities.namespaces, capabilities.xdp, capabilities.launcher].find((c) => !c.available);
-if (missing !== undefined) console.log(`skipped: nodes as network namespaces: ${missing.reason}`);
-
-describe.skipIf(missing !== undefined)("nodes as network namespaces", () => {
+describe.each(frameInterfaces("nodes as network namespaces"))("nodes as network namespaces, frames by %s", (frames) => {
   let fabric: NetnsFabric;
   let nodes: NetnsNode[];
   const pods = new Map<string, NetworkPlace>();
@@ -126,7 +122,7 @@ describe.skipIf(missing !== undefined)("nodes as network namespaces", () => {
   ];
 
   beforeAll(async () => {
-    fabric = await createNetnsFabric({ onError: (error) => errors.push(error) });
+    fabric = await createNetnsFabric({ frames, onError: (error) => errors.push(error) });
     nodes = await Promise.all(
       [1, 2].map((n) =>
         fabric.addNode({

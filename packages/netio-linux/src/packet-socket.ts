@@ -6,7 +6,8 @@
  *
  * The caller writes the `struct mmsghdr`s, 64 octets each, into its memory; `assembly/packets.ts` of the dataplane draws them.
  */
-import { addressOf, checked, closeDescriptor, errno, libc, SystemCallError } from "./libc.ts";
+import { ownDescriptor } from "./descriptor-ledger.ts";
+import { addressOf, checked, errno, libc, SystemCallError } from "./libc.ts";
 import type { Rtnetlink } from "./rtnetlink.ts";
 import type { LinearMemory } from "./xdp-socket.ts";
 
@@ -82,7 +83,8 @@ export function createPacketSocket(options: PacketSocketOptions): PacketSocket {
   const context = `packet socket on ${link}`;
   const base = Number(nativeAddress(memory));
   // Protocol 0: nothing is received before it is bound.
-  const fd = checked(c.socket(AF_PACKET, SOCK_RAW_CLOEXEC_NONBLOCK, 0), "socket(AF_PACKET)", context);
+  const socket = ownDescriptor(() => c.socket(AF_PACKET, SOCK_RAW_CLOEXEC_NONBLOCK, 0), "socket(AF_PACKET)", context);
+  const { fd } = socket;
   const number = Buffer.alloc(4);
   const set = (level: number, name: number, value: number): number => {
     number.writeInt32LE(value);
@@ -102,7 +104,7 @@ export function createPacketSocket(options: PacketSocketOptions): PacketSocket {
     address.writeInt32LE(linkIndex, 4);
     checked(c.bind(fd, address, address.length), "bind", context);
   } catch (error) {
-    closeDescriptor(fd);
+    socket.close();
     throw error;
   }
   let receiveDropped = 0;
@@ -148,7 +150,7 @@ export function createPacketSocket(options: PacketSocketOptions): PacketSocket {
       receiveDropped += value.readUInt32LE(4);
       return { receiveDropped, receiveRefused, transmitRefused };
     },
-    close: () => closeDescriptor(fd),
+    close: () => socket.close(),
   };
 }
 

@@ -1,6 +1,6 @@
 /**
- * The embedded cluster's network on Linux: nodes and pods are network namespaces, and every frame between them goes through
- * AF_XDP into the dataplane of its node.
+ * The embedded cluster's network on Linux: nodes and pods are network namespaces, and every frame between them goes
+ * through the dataplane of its node.
  *
  * ```text
  *   pod eth0   pod eth0          pod eth0                     client eth0
@@ -30,6 +30,7 @@ import {
   type NetworkPlace,
   quietStack,
 } from "./node.ts";
+import type { FrameInterface } from "./protocol.ts";
 
 /** How to make a fabric. */
 export interface FabricOptions {
@@ -39,6 +40,8 @@ export interface FabricOptions {
   readonly clientAddresses?: readonly string[];
   /** Further blocks that are on the nodes' link, for load-balancer addresses outside of `nodeCIDRs`. */
   readonly loadBalancerCIDRs?: readonly string[];
+  /** How frames come into the nodes' dataplanes. Default `af-xdp`. */
+  readonly frames?: FrameInterface;
   /** Octets of the largest IP packet. Default 1500; at most 1500. */
   readonly mtu?: number;
   /** Failures that no call reports: a refused table entry, a forwarder that ended. Default: a warning of the process. */
@@ -65,7 +68,8 @@ export interface NetnsFabric {
 const BRIDGE = "bridge0";
 
 /**
- * Makes a fabric with its external client and no nodes. Needs root and AF_XDP (see `probe` of `@portolan/netio-linux`). The
+ * Makes a fabric with its external client and no nodes. Needs root, and AF_XDP or packet sockets (see `probe` of
+ * `@portolan/netio-linux`). The
  * kernel removes everything when the process ends, however it ends.
  *
  * @throws `SystemCallError` of `@portolan/netio-linux`: `ERR_EPERM` and the like
@@ -159,6 +163,7 @@ export async function createNetnsFabric(options: FabricOptions = {}): Promise<Ne
       fabric,
       bridge: BRIDGE,
       mtu,
+      frames: options.frames ?? "af-xdp",
       onLink,
       onError,
       onClose: removeNode,

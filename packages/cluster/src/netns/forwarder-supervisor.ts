@@ -7,7 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { NodeSpec, ServicePortSpec } from "@portolan/dataplane";
 import type { DnsNameSpec, DnsZoneSpec } from "@portolan/dataplane/dns";
 import type { NetworkNamespace } from "@portolan/netio-linux";
-import { ForwarderError, type ForwarderThread, startForwarder } from "./forwarder-thread.ts";
+import { ForwarderError, type ForwarderOptions, type ForwarderThread, startForwarder } from "./forwarder-thread.ts";
 import type { ForwarderCalls, ForwarderPort, ForwarderRoute } from "./protocol.ts";
 
 /** Milliseconds before another try, when a new forwarder does not start: doubled each time, up to the limit. */
@@ -96,7 +96,7 @@ class DesiredState {
 export async function superviseForwarder(
   namespace: NetworkNamespace,
   onError: (error: ForwarderError) => void,
-  dnsAddresses: readonly string[] = [],
+  options: ForwarderOptions,
 ): Promise<ForwarderThread> {
   const state = new DesiredState();
   let closing = false;
@@ -107,12 +107,12 @@ export async function superviseForwarder(
     onError(error);
     if (error.code === "ERR_FORWARDER_ENDED" && !closing) restart ??= startAgain();
   };
-  let current = await startForwarder(namespace, failed, dnsAddresses);
+  let current = await startForwarder(namespace, failed, options);
 
   async function startAgain(): Promise<void> {
     for (let wait = FIRST_WAIT; !closing; wait = Math.min(2 * wait, LONGEST_WAIT)) {
       try {
-        current = await startForwarder(namespace, failed, dnsAddresses);
+        current = await startForwarder(namespace, failed, options);
         restart = undefined;
         // In one go: what is asked from now on comes after it.
         for (const [name, ...parameters] of state.calls()) {

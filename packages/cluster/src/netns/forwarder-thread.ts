@@ -4,7 +4,7 @@ import { MessageChannel, Worker } from "node:worker_threads";
 import type { ServicePortSpec } from "@portolan/dataplane";
 import { createDescriptorLedger, createEventCounter, type NetworkNamespace } from "@portolan/netio-linux";
 import { forwarderEntry } from "./forwarder-entry.ts";
-import type { ForwarderCalls, ForwarderData, ForwarderReply, ForwarderRequest } from "./protocol.ts";
+import type { ForwarderCalls, ForwarderData, ForwarderReply, ForwarderRequest, FrameInterface } from "./protocol.ts";
 
 /**
  * A forwarder failed, or refused a call. `code` is that of the original error (`ERR_EPERM`, `INVALID_SERVICE_PORT`, …) or
@@ -22,6 +22,13 @@ export class ForwarderError extends Error {
 
 /** Mebibytes of the engine's heap, in which maps and frames do not lie. What runs over it is a fault, and ends no more than this thread. */
 const HEAP_LIMIT = 512;
+/** What a forwarder is born with. */
+export interface ForwarderOptions {
+  readonly frames: FrameInterface;
+  /** Questions to these addresses of the cluster's DNS are answered from their frames, as far as the forwarder is told names. */
+  readonly dnsAddresses: readonly string[];
+}
+
 /** Service ports in a message; the forwarder forwards between two messages. */
 const SERVICE_PORTS_PER_MESSAGE = 64;
 
@@ -41,15 +48,14 @@ export interface ForwarderThread {
 }
 
 /**
- * Starts a forwarder in a namespace, which answers questions to these addresses of the cluster's DNS as far as it is told names.
- * Resolves when it is ready for calls.
+ * Starts a forwarder in a namespace. Resolves when it is ready for calls.
  *
  * @param onError failures of posted calls, and the end of the thread when nobody asked for it
  */
 export async function startForwarder(
   namespace: NetworkNamespace,
   onError: (error: ForwarderError) => void,
-  dnsAddresses: readonly string[] = [],
+  options: ForwarderOptions,
 ): Promise<ForwarderThread> {
   const entry = await forwarderEntry();
   const wake = createEventCounter();
@@ -61,8 +67,8 @@ export async function startForwarder(
     namespace: fd,
     wake: wake.fd,
     descriptors: ledger.memory,
-    dnsAddresses,
     port: port2,
+    ...options,
   };
   const worker = new Worker(entry, {
     workerData: data,

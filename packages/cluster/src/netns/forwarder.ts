@@ -1,11 +1,11 @@
 /**
- * A node's forwarder: one dataplane, and the AF_XDP ports of its node over the dataplane's own memory. Runs in a thread of its
- * own and never returns to the event loop: a frame wakes the thread, and so does a request (by an eventfd).
+ * A node's forwarder: one dataplane, and the ports of its node over the dataplane's own memory. Runs in a thread of its own and never
+ * returns to the event loop: a frame wakes the thread, and so does a request (by an eventfd).
  *
  * Linear memory of the dataplane, as used here:
  *
  * ```text
- *  maps … │ frames (UMEM of all sockets) │ reserved: AF_XDP block (xsk.ts) │ rings of port 0 │ rings of port 1 │ …
+ *  maps … │ frames │ reserved: what the ports need (xdp-ports.ts, packet-ports.ts) │ names
  * ```
  */
 
@@ -14,16 +14,10 @@ import { performance } from "node:perf_hooks";
 import { receiveMessageOnPort } from "node:worker_threads";
 import { createDataplane, type Dataplane, type ServicePortSpec } from "@portolan/dataplane";
 import { createDnsProgram, type DnsProgram } from "@portolan/dataplane/dns";
-import {
-  createPoller,
-  createXdpSocket,
-  eventCounterAt,
-  hastenThread,
-  ringMemorySize,
-  sleepMicroseconds,
-  type XdpSocket,
-} from "@portolan/netio-linux";
+import { createPoller, eventCounterAt, hastenThread, sleepMicroseconds } from "@portolan/netio-linux";
 import { announcementFrame } from "./announcement.ts";
+import { type FramePorts, type FramePortsKind, PORT_LIMIT } from "./frame-ports.ts";
+import { packetPorts } from "./packet-ports.ts";
 import type {
   ForwarderCalls,
   ForwarderCounters,
@@ -31,33 +25,12 @@ import type {
   ForwarderPort,
   ForwarderReply,
   ForwarderRequest,
+  FrameInterface,
 } from "./protocol.ts";
+import { xdpPorts } from "./xdp-ports.ts";
 
-/** Ports of a node: uplink, host and pods. */
-const PORT_LIMIT = 112;
-/** Words of a port in the AF_XDP block: see `assembly/xsk.ts`. */
-const FILL_TARGET_WORD = 12;
-const FILL_LIMIT_WORD = 15;
-/** Entries of each ring. A reader that is preempted for some milliseconds loses nothing up to here. */
-const RING_SIZE = 4096;
-/** Frames of a node, 2048 octets each. */
-const FRAMES = 32_768;
-/**
- * Frames that wait in the kernel's hands for a port's next packets: at first, and at most, once it had use for more. With 256 a
- * bulk transfer loses a hundredth of its packets on a busy machine, with 1024 hardly any; but many idle pods must not hold all.
- */
-const FILL = {
-  uplink: { first: 2048, most: 4096 },
-  host: { first: 512, most: 2048 },
-  pod: { first: 64, most: 4096 },
-} as const;
-/** Frames for what a batch holds while it is worked on, and for what waits to be sent. */
-const SPARE_FRAMES = 4096;
-const HOST_PORT = 1;
 /** Octets for the names of the cluster's Services; about half a KiB each. */
 const NAMES_ROOM = 16 * 1024 * 1024;
-/** Looks at the rings in vain before the thread sleeps; to look longer takes the time from those whose answers it waits for. */
-const IDLE_LOOKS = 32;
 /**
  * Frames that came faster than one in so many milliseconds are let gather for so many microseconds: a batch costs the same two system
  * calls and one wake-up whatever its size. One frame at a time, as of a peer that waits for each answer, is never made to wait.
@@ -74,12 +47,8 @@ const REPLACED_AT_A_TIME = 32;
 /** Milliseconds. The thread wakes to age connections, and to notice that the process wants to end. */
 const LONGEST_SLEEP = 250;
 const LOCKED_OUT_SLEEP = 1;
-const KICK_ATTEMPTS = 16;
 
-interface OpenPort {
-  readonly spec: ForwarderPort;
-  readonly socket: XdpSocket;
-}
+const kinds: Readonly<Record<FrameInterface, FramePortsKind>> = { "af-xdp": xdpPorts, packet: packetPorts };
 
 /** A call that takes more than one turn. */
 interface Replacement {
@@ -102,12 +71,9 @@ class Forwarder {
   readonly #data: ForwarderData;
   readonly #dataplane: Dataplane;
   readonly #names: DnsProgram;
-  readonly #exports: Dataplane["exports"];
-  readonly #block: number;
-  readonly #rings: number;
-  readonly #words: Uint32Array;
-  readonly #bytes: Uint8Array;
-  readonly #ports = new Map<number, OpenPort>();
+  readonly #kind: FramePortsKind;
+  readonly #ports: FramePorts;
+  readonly #open = new Map<number, ForwarderPort>();
   readonly #poller = createPoller();
   readonly #wake: ReturnType<typeof eventCounterAt>;
   readonly #calls: { [Name in keyof ForwarderCalls]: (...parameters: Parameters<ForwarderCalls[Name]>) => unknown };
@@ -124,29 +90,23 @@ class Forwarder {
   constructor(data: ForwarderData) {
     this.#data = data;
     this.#wake = eventCounterAt(data.wake);
-    const blockRoom = 256 * 1024;
+    const kind = kinds[data.frames];
+    this.#kind = kind;
     this.#dataplane = createDataplane({
       capacity: {
-        frames: FRAMES,
+        frames: kind.frames,
         ports: PORT_LIMIT,
-        reserved: blockRoom + PORT_LIMIT * ringMemorySize(RING_SIZE) + NAMES_ROOM,
+        reserved: kind.reserved + NAMES_ROOM,
         maglevSlots: 262_144,
         backends: 32_768,
         prefixes: 4_096,
       },
     });
-    this.#exports = this.#dataplane.exports;
-    const { memory, reserved, frames } = this.#dataplane;
-    this.#words = new Uint32Array(memory.buffer);
-    this.#bytes = new Uint8Array(memory.buffer);
-    this.#block = reserved.address;
-    this.#rings = reserved.address + blockRoom;
-    if (this.#exports.xskBlockSize(PORT_LIMIT, FRAMES) > blockRoom)
-      throw new RangeError("the AF_XDP block outgrew its room");
-    this.#exports.xskCreate(this.#block, frames.address, frames.count, PORT_LIMIT, RING_SIZE, HOST_PORT);
+    const { reserved } = this.#dataplane;
+    this.#ports = kind.create({ dataplane: this.#dataplane, address: reserved.address, poller: this.#poller });
     this.#names = createDnsProgram({
       dataplane: this.#dataplane,
-      region: { address: this.#rings + PORT_LIMIT * ringMemorySize(RING_SIZE), length: NAMES_ROOM },
+      region: { address: reserved.address + kind.reserved, length: NAMES_ROOM },
       addresses: data.dnsAddresses,
     });
     this.#poller.add(data.wake);
@@ -181,9 +141,8 @@ class Forwarder {
   }
 
   run(): void {
-    const { xskReceive, xskTransmit } = this.#exports;
-    const block = this.#block;
-    const batch = this.#dataplane.batchCapacity;
+    const ports = this.#ports;
+    const idleLooks = this.#kind.looks;
     let looks = 0;
     let untilRequests = 0;
     let locked = false;
@@ -195,16 +154,16 @@ class Forwarder {
     while (!this.#closing) {
       if (this.#failing !== undefined) fail(this.#failing);
       if (this.#behind) this.#handleRequests();
-      const count = xskReceive(block, batch);
+      const count = ports.receive();
       if (count > 0) {
         this.#dataplane.ingress(this.#names.ingress(count), performance.now() / 1000);
         this.#frames += count;
         this.#batches++;
         burst += count;
-        locked = xskTransmit(block, count) > 0 && !this.#kick();
+        locked = !ports.transmit(count);
         looks = 0;
         if (--untilRequests > 0) continue;
-      } else if (++looks < IDLE_LOOKS) {
+      } else if (++looks < idleLooks) {
         continue;
       } else if (burst > 1 && !locked && --untilRequests > 0) {
         const now = performance.now();
@@ -217,15 +176,18 @@ class Forwarder {
         }
       }
       untilRequests = BATCHES_PER_REQUEST_CHECK;
-      if (locked) locked = !this.#kick();
+      if (locked) locked = !ports.flush();
       const ready = this.#poller.wait(count > 0 || this.#behind ? 0 : locked ? LOCKED_OUT_SLEEP : LONGEST_SLEEP);
-      if (ready > 0 && this.#poller.isReady(this.#data.wake)) {
-        this.#wake.clear();
-        this.#handleRequests();
+      if (ready > 0) {
+        ports.woken();
+        if (this.#poller.isReady(this.#data.wake)) {
+          this.#wake.clear();
+          this.#handleRequests();
+        }
       }
       // Not before a frame that woke us: aging takes longer than forwarding it.
       if (ready === 0 && count === 0) this.#dataplane.tick(performance.now() / 1000);
-      looks = IDLE_LOOKS - 2;
+      looks = idleLooks - 2;
       burst = 0;
       burstBegan = performance.now();
     }
@@ -233,25 +195,7 @@ class Forwarder {
 
   shutDown(): void {
     // The first socket registered the frames, and the others share them: it goes last.
-    for (const index of [...this.#ports.keys()].reverse()) this.#closePort(index);
-  }
-
-  /** Tells the kernel to send. @returns whether all went out */
-  #kick(): boolean {
-    const { xskKicks, xskKicked, xskPending, xskTransmit } = this.#exports;
-    const list = xskKicks(this.#block) >>> 2;
-    const count = xskTransmit(this.#block, 0);
-    let all = true;
-    for (let i = 0; i < count; i++) {
-      const index = this.#words[list + i]!;
-      const port = this.#ports.get(index);
-      if (port === undefined) continue;
-      let attempts = 0;
-      while (xskPending(this.#block, index) > 0 && ++attempts <= KICK_ATTEMPTS) port.socket.kick();
-      if (attempts > KICK_ATTEMPTS) all = false;
-    }
-    if (all) xskKicked(this.#block);
-    return all;
+    for (const index of [...this.#open.keys()].reverse()) this.#closePort(index);
   }
 
   /** Does what was asked for, in its order, for as long as packets can wait. */
@@ -315,17 +259,9 @@ class Forwarder {
   }
 
   #openPort(spec: ForwarderPort): void {
-    const { index, link } = spec;
-    if (index < 0 || index >= PORT_LIMIT || this.#ports.has(index)) throw new RangeError(`port ${index} is not free`);
-    const { memory, frames } = this.#dataplane;
-    const [first] = this.#ports.values();
-    const socket = createXdpSocket({
-      link,
-      frames: { memory, offset: frames.address, length: frames.length, frameSize: frames.size },
-      ringOffset: this.#rings + index * ringMemorySize(RING_SIZE),
-      ringSize: RING_SIZE,
-      ...(first === undefined ? {} : { shared: first.socket }),
-    });
+    const { index } = spec;
+    if (index < 0 || index >= PORT_LIMIT || this.#open.has(index)) throw new RangeError(`port ${index} is not free`);
+    this.#ports.open(spec);
     try {
       this.#dataplane.setPort(index, {
         kind: spec.kind,
@@ -335,51 +271,24 @@ class Forwarder {
         ...(spec.peerMac === undefined ? {} : { peerMac: spec.peerMac }),
       });
     } catch (error) {
-      socket.close();
+      this.#ports.close(index);
       throw error;
     }
-    const { rx, tx, fill, completion } = socket.rings;
-    const words = this.#exports.xskPort(this.#block, index) >>> 2;
-    this.#words.set(
-      [rx, tx, fill, completion].flatMap((ring) => [ring.producer, ring.consumer, ring.entries]),
-      words,
-    );
-    this.#words[words + FILL_TARGET_WORD] = FILL[spec.kind].first;
-    this.#words[words + FILL_LIMIT_WORD] = FILL[spec.kind].most;
-    this.#ports.set(index, { spec, socket });
-    this.#reserveFrames();
-    this.#exports.xskOpen(this.#block, index);
-    this.#poller.add(socket.fd);
+    this.#open.set(index, spec);
   }
 
   #closePort(index: number): void {
-    const port = this.#ports.get(index);
-    if (port === undefined) return;
-    this.#ports.delete(index);
-    this.#poller.remove(port.socket.fd);
-    this.#exports.xskClose(this.#block, index);
+    if (!this.#open.delete(index)) return;
     this.#dataplane.removePort(index);
-    port.socket.close();
-    this.#exports.xskReclaim(this.#block, index);
-    this.#reserveFrames();
-  }
-
-  #reserveFrames(): void {
-    const toCome = PORT_LIMIT - this.#ports.size;
-    this.#exports.xskReserve(this.#block, SPARE_FRAMES + toCome * FILL.pod.first);
+    this.#ports.close(index);
   }
 
   #announce(address: string, index: number): void {
-    const port = this.#ports.get(index);
+    const port = this.#open.get(index);
     if (port === undefined) throw new RangeError(`port ${index} is not open`);
     this.#dataplane.announceAddress(address, index);
-    const frame = announcementFrame(address, port.spec.mac);
-    const at = this.#exports.xskAllocate(this.#block);
-    // Nobody has to be told: who asks is answered.
-    if (at === 0) return;
-    this.#bytes.set(frame, at);
-    this.#exports.xskSend(this.#block, index, at, frame.length);
-    this.#kick();
+    // Where there is no room for it nobody has to be told: who asks is answered.
+    this.#ports.send(index, announcementFrame(address, port.mac));
   }
 
   #counters(): ForwarderCounters {
@@ -391,9 +300,7 @@ class Forwarder {
       names: this.#names.counters(),
       frames: this.#frames,
       batches: this.#batches,
-      transmitRingFull: this.#exports.xskFullDrops(this.#block),
-      freeFrames: this.#exports.xskFree(this.#block),
-      ports: [...this.#ports.values()].map(({ spec, socket }) => ({ link: spec.link, ...socket.statistics() })),
+      ...this.#ports.counters(),
     };
   }
 }

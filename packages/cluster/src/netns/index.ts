@@ -12,4 +12,4 @@ export type {
   RunOptions,
 } from "./node.ts";
 export { gatewayOf } from "./node.ts";
-export type { ForwarderCounters, PortCounters } from "./protocol.ts";
+export type { ForwarderCounters, FrameInterface, PortCounters } from "./protocol.ts";

@@ -24,11 +24,12 @@ import {
   type NetworkNamespace,
   namespaceCommand,
   setOffloads,
+  withholdFrames,
 } from "@portolan/netio-linux";
 import { superviseForwarder } from "./forwarder-supervisor.ts";
 import type { ForwarderError, ForwarderThread } from "./forwarder-thread.ts";
 import { hardwareAddress } from "./hardware-address.ts";
-import type { ForwarderCounters, ForwarderRoute } from "./protocol.ts";
+import type { ForwarderCounters, ForwarderRoute, FrameInterface } from "./protocol.ts";
 
 /** What to know of a node to make it. */
 export interface NetnsNodeOptions {
@@ -116,6 +117,7 @@ export interface NodeSurroundings {
   /** Bridge in there. */
   readonly bridge: string;
   readonly mtu: number;
+  readonly frames: FrameInterface;
   /** Prefixes that the uplink's link holds. */
   readonly onLink: readonly string[];
   readonly onError: (error: ForwarderError) => void;
@@ -190,7 +192,7 @@ export function connectStack(
 /** Makes a node: namespace, uplink, host port, forwarder. Nothing is left when it fails. */
 export async function createNode(options: NetnsNodeOptions, surroundings: NodeSurroundings): Promise<InternalNode> {
   const { name, addresses, podCIDRs } = options;
-  const { index, mtu, fabric } = surroundings;
+  const { index, mtu, fabric, frames } = surroundings;
   const gateways = new Map(podCIDRs.map((cidr) => [familyOf(gatewayOf(cidr))!, gatewayOf(cidr)]));
   const gatewayFor = (family: IPFamily): string => gateways.get(family) ?? LINK_LOCAL[family];
   const namespace = createNetworkNamespace(name);
@@ -218,6 +220,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
   // A link of which only the forwarder takes frames: the node's own stack must not speak on it.
   const openForwarderLink = (link: string): void => {
     namespace.setSysctl(`ipv6/conf/${link}/disable_ipv6`, 1);
+    if (frames !== "af-xdp") withholdFrames(links, link);
     links.setLink(link, { up: true });
   };
 
@@ -238,7 +241,10 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     for (const gateway of gateways.values()) links.addAddress("host0", hostPrefix(gateway));
     routeOwnAddresses(namespace, own);
 
-    forwarder = await superviseForwarder(namespace, surroundings.onError, options.dnsAddresses);
+    forwarder = await superviseForwarder(namespace, surroundings.onError, {
+      frames,
+      dnsAddresses: options.dnsAddresses ?? [],
+    });
     const { call } = forwarder;
     await call("openPort", {
       index: HOST,

@@ -11,7 +11,12 @@ import type {
 } from "@portolan/dataplane";
 import type { DnsAnswers, DnsProgramCounters } from "@portolan/dataplane/dns";
 import type { IPFamily } from "@portolan/net";
-import type { XdpStatistics } from "@portolan/netio-linux";
+
+/**
+ * How a node's frames come into its dataplane: `af-xdp`, the fast way, without a copy in this process; `packet`, by packet sockets,
+ * on any Linux.
+ */
+export type FrameInterface = "af-xdp" | "packet";
 
 /** A port of the forwarder: a link of the node's namespace whose frames go through the dataplane. */
 export interface ForwarderPort {
@@ -36,9 +41,11 @@ export interface ForwarderRoute {
   readonly mac?: string;
 }
 
-/** Counters of a port's socket. */
-export interface PortCounters extends XdpStatistics {
+/** Counters of a port. */
+export interface PortCounters {
   readonly link: string;
+  /** Frames that came in and found no room, or could not be read. */
+  readonly receiveDropped: number;
 }
 
 /** What a node's forwarder counted since it started. */
@@ -48,8 +55,8 @@ export interface ForwarderCounters {
   /** Frames received. */
   readonly frames: number;
   readonly batches: number;
-  /** Frames that found a transmit ring full. */
-  readonly transmitRingFull: number;
+  /** Frames that the kernel did not take, or that found a transmit ring full. */
+  readonly transmitRefused: number;
   /** Frames that no ring and no batch holds. */
   readonly freeFrames: number;
   readonly ports: readonly PortCounters[];
@@ -111,6 +118,7 @@ export interface ForwarderData {
   readonly wake: number;
   /** Where it writes down the descriptors it has open: `keepDescriptorLedger`. */
   readonly descriptors: SharedArrayBuffer;
+  readonly frames: FrameInterface;
   /** Addresses of the cluster's DNS Service. */
   readonly dnsAddresses: readonly string[];
   readonly port: MessagePort;
