@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   eventually,
@@ -47,6 +48,70 @@ spec:
   ports: [{ port: 80, targetPort: 8080 }]
 `;
 
+/**
+ * Runs in a pod, without an API server in its way: holds connections to a Service and asks over each, one after the other, and asks over new
+ * ones all the time. Says in a file how it goes.
+ */
+const talker = `
+  const { Agent, get } = require("node:http");
+  const { renameSync, writeFileSync } = require("node:fs");
+  const [url, file, held, loops] = process.argv.slice(2);
+  const seen = { held: 0, kept: 0, broken: 0, answered: 0, failed: 0, errors: {}, pods: {} };
+  const fail = (error) => { seen.errors[error] = (seen.errors[error] ?? 0) + 1; };
+  const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+  const ask = (agent, onSocket) => new Promise((resolve) => {
+    const request = get(url, { agent, timeout: 5000 }, (response) => {
+      let text = "";
+      response.on("data", (chunk) => { text += chunk; });
+      response.on("end", () => resolve(response.statusCode === 200 ? text : undefined));
+    });
+    request.on("socket", onSocket);
+    request.on("timeout", () => request.destroy(new Error("nothing for 5 s")));
+    request.on("error", (error) => { fail(error.message); resolve(undefined); });
+  });
+  async function hold() {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    for (let last; ; await pause(20)) {
+      let socket;
+      const text = await ask(agent, (used) => { socket = used; });
+      if (last === undefined) seen.held++;
+      if (text === undefined || (last !== undefined && socket !== last)) seen.broken++;
+      else seen.kept++;
+      last = socket;
+    }
+  }
+  async function loop() {
+    for (;;) {
+      const text = await ask(new Agent({ keepAlive: false }), () => {});
+      const pod = /^pod: *(\\S+)/m.exec(text ?? "")?.[1];
+      if (pod === undefined) seen.failed++;
+      else { seen.answered++; seen.pods[pod] = (seen.pods[pod] ?? 0) + 1; }
+      await pause(5);
+    }
+  }
+  for (let i = 0; i < +held; i++) void hold();
+  for (let i = 0; i < +loops; i++) void loop();
+  setInterval(() => {
+    writeFileSync(file + ".new", JSON.stringify(seen));
+    renameSync(file + ".new", file);
+  }, 50);
+`;
+
+interface Talk {
+  /** Connections that were made to be held. */
+  readonly held: number;
+  /** Answers over connections that were held. */
+  readonly kept: number;
+  /** Times that a held connection ended, or did not answer. */
+  readonly broken: number;
+  /** Answers, and their absence, over new connections. */
+  readonly answered: number;
+  readonly failed: number;
+  readonly errors: Readonly<Record<string, number>>;
+  /** Answers over new connections by pod. */
+  readonly pods: Readonly<Record<string, number>>;
+}
+
 /** Processes that have the text in their command line or environment, but for this one. */
 function processesWith(text: string): number[] {
   return readdirSync("/proc")
@@ -62,15 +127,41 @@ function processesWith(text: string): number[] {
     });
 }
 
+/** Kernel's names of the network, mount and process namespaces of processes, but for those of this one. */
+function namespacesOf(pids: readonly (number | string)[]): Set<string> {
+  const kinds = ["net", "mnt", "pid"];
+  const of = (pid: number | string): string[] => {
+    try {
+      return kinds.map((kind) => readlinkSync(`/proc/${pid}/ns/${kind}`));
+    } catch {
+      return [];
+    }
+  };
+  const own = of("self");
+  return new Set(pids.flatMap(of).filter((namespace) => !own.includes(namespace)));
+}
+
+/** What a cluster could leave on the machine beside processes: links, named namespaces, mounts. */
+async function traces(): Promise<object> {
+  const output = async (...argv: [string, ...string[]]): Promise<string> => (await run(argv[0], argv.slice(1))).stdout;
+  const links = (await output("ip", "-o", "link")).split("\n").map((line) => line.split(":")[1]);
+  return { links, named: await output("ip", "netns"), mounts: readFileSync("/proc/self/mounts", "utf8") };
+}
+
 describe.skipIf(missing !== "")("faults under load", () => {
   let cluster: Running;
   let folder: string;
   let environment: NodeJS.ProcessEnv;
+  let before: object;
 
   beforeAll(async () => {
+    before = await traces();
     folder = temporaryFolder();
     const directory = join(folder, "run");
-    cluster = start(process.execPath, [mainProgram, "--mode", "netns", "--directory", directory]);
+    cluster = start(process.execPath, [
+      mainProgram,
+      ...["--mode", "netns", "--directory", directory, "--api-server", "process"],
+    ]);
     await cluster.printed("Ctrl-C ends");
     environment = { ...process.env, KUBECONFIG: join(directory, "kubeconfig"), HOME: folder };
     const applied = await run(kubectlProgram!, ["apply", "-f", "-"], { env: environment, input: manifest });
@@ -176,21 +267,133 @@ describe.skipIf(missing !== "")("faults under load", () => {
     expect(Object.keys(await stopAgain())).toEqual(["200"]);
   });
 
+  /** Runs the talker in a pod of its own; `ask` tells how it went since the call before, `end` how it went at all. */
+  async function talk(url: string, held: number): Promise<{ ask(): Talk; end(): Promise<Talk> }> {
+    const file = join(folder, "talk");
+    writeFileSync(`${file}.cjs`, talker);
+    const command = [process.execPath, `${file}.cjs`, url, file, String(held), String(loops)];
+    const pod = {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name: "talker", namespace: "default" },
+      spec: { restartPolicy: "Never", containers: [{ name: "talker", image: "busybox", command }] },
+    };
+    const applied = await run(kubectlProgram!, ["apply", "-f", "-"], { env: environment, input: JSON.stringify(pod) });
+    expect(applied.code, applied.stderr).toBe(0);
+    const read = (): Talk => JSON.parse(readFileSync(file, "utf8")) as Talk;
+    await eventually(() => expect(read().held).toBe(held));
+    let before = read();
+    return {
+      ask() {
+        const now = read();
+        const since = { ...now, pods: { ...now.pods } };
+        for (const key of ["kept", "broken", "answered", "failed"] as const) since[key] -= before[key];
+        for (const [pod, count] of Object.entries(before.pods)) since.pods[pod]! -= count;
+        before = now;
+        return since;
+      },
+      async end() {
+        await kubectl("delete", "pod", "talker", "--grace-period=1");
+        const all = read();
+        rmSync(file);
+        return all;
+      },
+    };
+  }
+
+  const slicesOf = async (): Promise<{ generation: number; ready: number }[]> => {
+    const list = JSON.parse(
+      await kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=rolling", "-o", "json"),
+    ) as { items: { metadata: { generation: number }; endpoints: { conditions: { ready: boolean } }[] }[] };
+    return list.items.map(({ metadata, endpoints }) => ({
+      generation: metadata.generation,
+      ready: endpoints.filter(({ conditions }) => conditions.ready).length,
+    }));
+  };
+
+  const faults = {
+    "was stopped for 5 s": async (pid: number) => {
+      process.kill(pid, "SIGSTOP");
+      await delay(5000);
+      process.kill(pid, "SIGCONT");
+    },
+    "was killed": async (pid: number) => {
+      process.kill(pid, "SIGKILL");
+      await eventually(() => expect(processesWith(apiServer())).toHaveLength(1));
+    },
+  };
+  const apiServer = (): string => `api-server-program.js\0${join(folder, "run")}\0`;
+
+  for (const [what, happen] of Object.entries(faults)) {
+    it(`goes on without the API server, and follows it again when it ${what}`, async () => {
+      const pods = await podsOf();
+      const slices = await slicesOf();
+      expect(slices.reduce((sum, { ready }) => sum + ready, 0)).toBe(replicas);
+      const load = await talk("http://rolling/", 20);
+      const [pid] = processesWith(apiServer());
+      load.ask();
+      const began = Date.now();
+      await happen(pid!);
+      const happened = Date.now();
+      await eventually(async () => void (await kubectl("get", "--raw", "/readyz")), 20);
+      const ready = Date.now();
+      const without = load.ask();
+      // Time for everybody to notice that it was away, and for nothing to come of it.
+      await delay(3000);
+      expect(await podsOf()).toEqual(pods);
+      expect(await slicesOf()).toEqual(slices);
+      const changed = Date.now();
+      await kubectl("scale", "deployment/rolling", `--replicas=${replicas + 1}`);
+      await eventually(() => {
+        expect(Object.keys(load.ask().pods).length).toBeGreaterThan(replicas);
+      }, 30);
+      const seen = Date.now();
+      await kubectl("scale", "deployment/rolling", `--replicas=${replicas}`);
+      await eventually(async () => expect(await podsOf()).toEqual(pods), 30);
+      const all = await load.end();
+      const seconds = (from: number, to: number): string => `${((to - from) / 1000).toFixed(1)} s`;
+      const answers = Object.values(without.pods).filter((count) => count > 0);
+      console.log(
+        `the API server ${what}, ready again ${seconds(happened, ready)} later; in these ${seconds(began, ready)}: ` +
+          `${without.kept} answers over 20 held connections, ${without.broken} broken; ${without.answered} over new ones ` +
+          `from ${answers.length} pods (${Math.min(...answers)} to ${Math.max(...answers)} each), ${without.failed} failed; ` +
+          `a change made afterwards was seen after ${seconds(changed, seen)}; in all ${all.kept + all.answered} answers, ${all.broken + all.failed} lost`,
+      );
+      expect(without.kept).toBeGreaterThan(0);
+      expect(answers.length).toBeGreaterThan(replicas / 2);
+      expect(all).toMatchObject({ held: 20, broken: 0, failed: 0, errors: {} });
+    });
+  }
+
   it("leaves nothing after kill -9, and starts again in the same folder", async () => {
     const directory = join(folder, "run");
     const ours = processesWith(directory);
     expect(ours).toContain(cluster.child.pid);
+    const podProcesses = processesWith("PORTOLAN_POD_NAME=rolling");
+    const namespaces = namespacesOf([...ours, ...podProcesses]);
+    expect(podProcesses.length).toBeGreaterThanOrEqual(replicas);
+    expect(namespaces.size).toBeGreaterThan(replicas);
     cluster.child.kill("SIGKILL");
     await cluster.ended;
     await eventually(() => expect(processesWith(directory)).toEqual([]));
-    expect(ours.filter((pid) => processesWith("PORTOLAN_POD_NAME=rolling").includes(pid))).toEqual([]);
+    const nothingLeft = async (): Promise<void> => {
+      expect(processesWith("PORTOLAN_POD_NAME=rolling").filter((pid) => podProcesses.includes(pid))).toEqual([]);
+      const inUse = namespacesOf(readdirSync("/proc").filter((name) => /^\d+$/.test(name)));
+      expect([...namespaces].filter((namespace) => inUse.has(namespace))).toEqual([]);
+      expect(await traces()).toEqual(before);
+    };
+    await eventually(nothingLeft);
     cluster = start(process.execPath, [mainProgram, "--mode", "netns", "--directory", directory]);
     await cluster.printed("Ctrl-C ends");
     expect(await kubectl("get", "nodes", "-o", "name")).toContain("node/node1");
     cluster.child.kill("SIGINT");
     const { code } = await cluster.ended;
     expect(code).toBe(0);
-    console.log(`kill -9 of the cluster: ${ours.length} processes, none left`);
     await eventually(() => expect(processesWith(directory)).toEqual([]));
+    await eventually(nothingLeft);
+    expect(readdirSync(folder).filter((name) => !name.startsWith("talk"))).toEqual([".kube"]);
+    console.log(
+      `kill -9 of the cluster: ${new Set([...ours, ...podProcesses]).size} processes in ${namespaces.size} namespaces, none left; nor a link, a mount or a file`,
+    );
   });
 });

@@ -20,6 +20,8 @@ makes requests through all of them, and prints who answered and what the datapla
   --directory DIR                 folder for kubeconfig, logs and sockets, removed at the end (default .portolan)
   --data-dir DIR                  keep API objects and credentials here; the next cluster with it goes on with them, also after a
                                   crash (default: in memory)
+  --api-server WHERE              embedded in this process, or a process of its own, which can be stopped, killed and waited for while
+                                  all else goes on (default embedded)
   --api-port, --dns-port, --gateway-port N
                                   ports on 127.0.0.1 (default 16443, 10053, 10080, or free ones when these are taken)
   -v, --verbose                   print failures that are tried again
@@ -34,6 +36,7 @@ function number(name: string, text: string | undefined, min: number, max: number
   return value;
 }
 
+const apiServers = ["embedded", "process"] as const;
 const modes = ["auto", "netns", "gateway", "none"] as const;
 const frameInterfaces = ["auto", "af-xdp", "packet"] as const;
 
@@ -86,6 +89,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     const frames = frameInterfaces.find((each) => each === values.frames);
     if (frames === undefined)
       throw new CommandError(`--frames is one of ${frameInterfaces.join(", ")}, not "${values.frames}"`, 2);
+    const apiServer = apiServers.find((each) => each === (values["api-server"] ?? "embedded"));
+    if (apiServer === undefined)
+      throw new CommandError(`--api-server is ${apiServers.join(" or ")}, not "${values["api-server"]}"`, 2);
     const apiPort = number("api-port", values["api-port"], 1, 65535);
     const dnsPort = number("dns-port", values["dns-port"], 1, 65535);
     const gatewayPort = number("gateway-port", values["gateway-port"], 1, 65535);
@@ -100,6 +106,7 @@ export async function main(argv: readonly string[]): Promise<number> {
         files: values.filename ?? [],
         directory: values.directory ?? ".portolan",
         ...(values["data-dir"] === undefined ? {} : { dataDirectory: values["data-dir"] }),
+        apiServer,
         ...(apiPort === undefined ? {} : { apiPort }),
         ...(dnsPort === undefined ? {} : { dnsPort }),
         ...(gatewayPort === undefined ? {} : { gatewayPort }),
@@ -131,6 +138,7 @@ function parse(argv: readonly string[]) {
       filename: { type: "string", short: "f", multiple: true },
       directory: { type: "string" },
       "data-dir": { type: "string" },
+      "api-server": { type: "string" },
       "api-port": { type: "string" },
       "dns-port": { type: "string" },
       "gateway-port": { type: "string" },

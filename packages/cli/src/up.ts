@@ -24,6 +24,8 @@ export interface UpOptions {
   readonly directory: string;
   /** Folder in which API objects and credentials outlive the cluster. */
   readonly dataDirectory?: string;
+  /** Where the API server runs. */
+  readonly apiServer: "embedded" | "process";
   /** Ports on 127.0.0.1; `undefined` means the usual one, or a free one when that is taken. */
   readonly apiPort?: number;
   readonly dnsPort?: number;
@@ -267,6 +269,7 @@ export async function up(options: UpOptions, signal: AbortSignal, say: (text: st
       nodes: options.nodes,
       directory: directory.path,
       ...(options.dataDirectory === undefined ? {} : { dataDirectory: resolve(options.dataDirectory) }),
+      apiServer: options.apiServer,
       ports: {
         ...(options.apiPort === undefined ? {} : { api: options.apiPort }),
         ...(options.dnsPort === undefined ? {} : { dns: options.dnsPort }),

@@ -4,13 +4,14 @@ import { chmodSync, mkdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { PassThrough, type Readable, type Writable } from "node:stream";
-import { type ApiServer, createApiServer, createServiceAccountController, type PodStreams } from "@portolan/apiserver";
+import { createApiServer, createServiceAccountController, type Listening, type PodStreams } from "@portolan/apiserver";
 import {
   createApiClient,
   createEventRecorder,
   createInformerFactory,
   type InformerFactory,
   type KubernetesApi,
+  type Transport,
 } from "@portolan/client";
 import { type KubernetesObject, type Pod, resources, type Service } from "@portolan/core";
 import {
@@ -32,6 +33,7 @@ import {
   type OpenPort,
   type ServiceProxy,
 } from "@portolan/proxy";
+import { type ApiServerProcessOptions, startApiServerProcess } from "./api-server/api-server-process.ts";
 import { createControllers } from "./controllers.ts";
 import { createFakeKubelet } from "./fake-kubelet/index.ts";
 import { createConnectDial, createRelayDial } from "./gateway/dial.ts";
@@ -75,6 +77,12 @@ export interface ClusterOptions {
    * `createApiServer`. The next cluster with it starts the pods again. Not below `directory`.
    */
   readonly dataDirectory?: string;
+  /**
+   * Where the API server runs: `embedded` in this process, or as a `process` of its own that can be stopped, killed and waited for while
+   * nodes, pods and controllers go on; when it ends unasked, another one takes its place. That one keeps its objects in `dataDirectory`, or
+   * below `directory` when none is given. Default `embedded`.
+   */
+  readonly apiServer?: "embedded" | "process";
   /** Ports on 127.0.0.1. One that is given must be free; without it a usual one is taken, or any when that is busy. */
   readonly ports?: { readonly api?: number; readonly dns?: number; readonly gateway?: number };
   /** Programs for images, beside the built-in ones. */
@@ -309,19 +317,16 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
       portForward: (pod, port, end) => streamsOf(pod).portForward(pod, port, end),
     };
     const ofFamilies = <T>(both: readonly T[]): readonly T[] => both.slice(0, mode === "netns" ? 2 : 1);
-    const server: ApiServer = await createApiServer({
-      serviceCIDRs: [...ofFamilies(serviceCIDRs)],
+    const apiSocket = join(options.directory, "api.sock");
+    const { listening, transport } = await startApiServer({
       podStreams,
+      socket: apiSocket,
+      serviceCIDRs: ofFamilies(serviceCIDRs),
       advertise: { address: apiAddress, port: apiPort },
-      ...(options.dataDirectory === undefined ? {} : { dataDirectory: options.dataDirectory }),
     });
-    endings.add("the API server", () => server.close());
-    const listening = await withPort(options.ports?.api, usualPorts.api, (port) =>
-      server.listen({ host: "127.0.0.1", port, directory: options.directory }),
-    );
     say(`API server ready at ${listening.url}`);
 
-    const api = createApiClient(server.transport);
+    const api = createApiClient(transport);
     const informers = createInformerFactory(api);
     const others = options.loadBalancerProviders ?? [];
     for (const provider of others) endings.add(`provider ${provider.id}`, () => provider.close?.());
@@ -365,7 +370,6 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
     /** Tells who looks after processes that this one may leave behind; in namespaces they die with it. */
     let keep: (pid: number, running: boolean) => void = (pid, running) => options.onProcess?.(pid, running);
     let fabric: NetnsFabric | undefined;
-    let apiSocket: string | undefined;
     const netnsNodes = new Map<string, NetnsNode>();
     const dataplanes = new Map<string, Dataplane>();
     const loopbacks: LoopbackRuntime[] = [];
@@ -373,8 +377,6 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
     const runtimes = new Map<string, PodRuntime>();
 
     if (frames !== undefined) {
-      apiSocket = join(options.directory, "api.sock");
-      await server.listenUnix(apiSocket);
       fabric = await createNetnsFabric({ frames, clientAddresses: outsiderAddresses });
       endings.add("the fabric", () => fabric?.close());
       // Pods reach the API server as the Service `kubernetes`, and nothing else of this machine.
@@ -594,7 +596,7 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
     }
 
     informers.start(signal);
-    for (const object of dnsObjects(apiSocket)) await applyObject(api, object);
+    for (const object of dnsObjects(mode === "netns" ? apiSocket : undefined)) await applyObject(api, object);
     await startOutsideDatabase();
     await unlessAborted(signal, Promise.all([...proxies.values()].map((proxy) => proxy.synced())));
     signal.throwIfAborted();
@@ -662,6 +664,36 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
         return doors.open().map(({ door, what }) => ({ port: door.port, what }));
       },
     };
+
+    /** Here, or as a process of its own. */
+    async function startApiServer(
+      settings: Pick<ApiServerProcessOptions, "podStreams" | "socket" | "serviceCIDRs" | "advertise">,
+    ): Promise<{ readonly listening: Listening; readonly transport: Transport }> {
+      const { directory, dataDirectory } = options;
+      if (options.apiServer === "process") {
+        const server = await withPort(options.ports?.api, usualPorts.api, (port) =>
+          startApiServerProcess({
+            ...settings,
+            directory,
+            dataDirectory: dataDirectory ?? join(directory, "api-server"),
+            port,
+            onProcess: (pid, running) => options.onProcess?.(pid, running),
+            onProgress: say,
+            onError: (error) => onError(error, "API server"),
+          }),
+        );
+        endings.add("the API server", () => server.close());
+        return server;
+      }
+      const { socket, ...rest } = settings;
+      const server = await createApiServer({ ...rest, ...(dataDirectory === undefined ? {} : { dataDirectory }) });
+      endings.add("the API server", () => server.close());
+      const listening = await withPort(options.ports?.api, usualPorts.api, (port) =>
+        server.listen({ host: "127.0.0.1", port, directory }),
+      );
+      if (mode === "netns") await server.listenUnix(socket);
+      return { listening, transport: server.transport };
+    }
 
     function startInPod(pod: Pod, argv: readonly string[]): PlacedProgram {
       const stdin = new PassThrough();
