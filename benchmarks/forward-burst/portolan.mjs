@@ -48,7 +48,6 @@ export class PortolanTarget {
         servicePorts: powerOfTwo(serviceCount),
         backends: powerOfTwo(serviceCount * backendsPerService),
         frontends: powerOfTwo(serviceCount),
-        addresses: powerOfTwo(serviceCount + 64),
       },
     });
     dataplane.configureNode({

@@ -135,9 +135,18 @@ report(
   ((octets({ connections: 2 * flows }) - octets({ connections: flows })) / flows).toFixed(1),
 );
 const services = 2 ** 15;
-const sized = (k) =>
-  octets({ servicePorts: k * services, backends: 3 * k * services, frontends: k * services, addresses: k * services });
+const sized = (k, endpoints = 3) =>
+  octets({ servicePorts: k * services, backends: endpoints * k * services, frontends: k * services });
 report("  octets a Service with three endpoints", ((sized(2) - sized(1)) / services).toFixed(1));
+report("  one more endpoint", ((sized(1, 4) - sized(1)) / services).toFixed(1));
+report(
+  "  a policy Local, affinity, source ranges or a scheduler",
+  ((octets({ extensions: 2 * services }) - octets({ extensions: services })) / services).toFixed(1),
+);
+report(
+  "  an IPv6 address of a Service or endpoint",
+  ((octets({ ipv6Addresses: 2 * services }) - octets({ ipv6Addresses: services })) / services).toFixed(1),
+);
 
 const target = new PortolanTarget(1000, 1000);
 const driver = new Bursts(target, 1000, 1000);

@@ -54,8 +54,8 @@ function specifications(count, generation) {
 
 const capacityFor = (count) =>
   count <= 10_000
-    ? {}
-    : { servicePorts: 131_072, backends: 1_048_576, frontends: 131_072, addresses: 131_072, connections: 65_536 };
+    ? { servicePorts: 32_768, connections: 524_288 }
+    : { servicePorts: 131_072, backends: 1_048_576, frontends: 262_144, connections: 65_536 };
 
 /** The peer in TypeScript: a map from frontend to endpoints, built anew and exchanged. */
 function rebuildMap(list) {
@@ -136,6 +136,50 @@ function createTraffic(dataplane, count) {
   };
 }
 
+/** Both clocks of one call, ms. */
+function bothClocks(call) {
+  const sample = { clock: 0, processor: 0 };
+  sample.clock = milliseconds(() => {
+    sample.processor = processorMilliseconds(call);
+  });
+  return sample;
+}
+
+const pauses = () =>
+  Object.fromEntries(
+    ["all steps", "step, p99", "publication", "longest pause of packets"].map((name) => [
+      name,
+      { clock: [], processor: [] },
+    ]),
+  );
+
+/** Replaces everything in steps of 64, packets in between; adds to the figures of `sample`. */
+function replaceInSteps(dataplane, specs, sample, send) {
+  const replacement = dataplane.stageServicePorts(specs);
+  const steps = [];
+  while (replacement.remaining > 0) {
+    steps.push(bothClocks(() => replacement.prepare(64)));
+    send(false);
+  }
+  const publication = bothClocks(() => replacement.commit());
+  send(true);
+  for (let left = 1; left > 0; ) {
+    steps.push(
+      bothClocks(() => {
+        left = replacement.settle(64);
+      }),
+    );
+    send(true);
+  }
+  for (const clock of ["clock", "processor"]) {
+    const values = steps.map((step) => step[clock]);
+    sample["all steps"][clock].push(values.reduce((sum, value) => sum + value, 0));
+    sample["step, p99"][clock].push(quantile(values, 0.99));
+    sample.publication[clock].push(publication[clock]);
+    sample["longest pause of packets"][clock].push(Math.max(publication[clock], ...values));
+  }
+}
+
 heading("table-swap");
 {
   const generations = [0, 1, 2].map((generation) => specifications(services, generation));
@@ -149,7 +193,8 @@ heading("table-swap");
   dataplane.replaceServicePorts(generations[0]);
   const traffic = createTraffic(dataplane, services);
   for (let i = 0; i < 400; i++) traffic.send(8080);
-  const figures = { whole: [], processor: [], prepare: [], commit: [], step: [], gap: [], map: [] };
+  const figures = { whole: [], processor: [], map: [] };
+  const inSteps = { "that stay are changed": pauses(), "come for others": pauses() };
   let map;
   let current = 0;
   for (let round = 1; round <= rounds; round++) {
@@ -161,34 +206,29 @@ heading("table-swap");
       milliseconds(() => figures.processor.push(processorMilliseconds(() => dataplane.replaceServicePorts(next)))),
     );
     figures.map.push(milliseconds(() => (map = rebuildMap(next))));
-    const from = 8080 + (current % 3);
-    current++;
-    const after = generations[current % 3];
-    const to = 8080 + (current % 3);
-    // In steps, packets in between.
-    const replacement = dataplane.stageServicePorts(after);
-    let working = 0;
-    const steps = [];
-    while (replacement.remaining > 0) {
-      const step = milliseconds(() => replacement.prepare(64));
-      working += step;
-      steps.push(step);
-      traffic.send(from);
+    // In steps, packets in between: the same ids with other endpoints, then other ids at the same addresses.
+    for (const sample of Object.values(inSteps)) {
+      const from = 8080 + (current % 3);
+      current++;
+      const to = 8080 + (current % 3);
+      const after =
+        sample === inSteps["come for others"]
+          ? generations[current % 3].map((spec) => ({ ...spec, id: `${spec.id}/${round}` }))
+          : generations[current % 3];
+      replaceInSteps(dataplane, after, sample, (isNew) => traffic.send(isNew ? to : from));
     }
-    const commit = milliseconds(() => replacement.commit());
-    traffic.send(to);
-    figures.prepare.push(working);
-    figures.step.push(quantile(steps, 0.99));
-    figures.commit.push(commit);
-    figures.gap.push(Math.max(commit, ...steps));
+    // Back to ids that stay.
+    current++;
+    dataplane.replaceServicePorts(generations[current % 3]);
   }
   const label = `${services} Services × 3 endpoints, all changed`;
   report(`${label}: at once, ms min / median / max`, spread(figures.whole, 1));
   report("  processor time of it, ms", spread(figures.processor, 1));
-  report("  in steps of 64 with packets between: preparing", spread(figures.prepare, 1));
-  report("  step, p99", spread(figures.step, 2));
-  report("  publication", spread(figures.commit, 2));
-  report("  longest pause of packets", spread(figures.gap, 2));
+  for (const [which, sample] of Object.entries(inSteps)) {
+    console.log(`  in steps with packets between, ids ${which}; each: clock | processor time`);
+    for (const name of ["all steps", "step, p99", "publication", "longest pause of packets"])
+      report(`    ${name}`, `${spread(sample[name].clock, 2)} | ${spread(sample[name].processor, 2)}`);
+  }
   const { packets, lost, misdirected } = traffic.figures;
   report("  packets; lost; to an endpoint of the other table", `${packets}; ${lost}; ${misdirected}`);
   report("peer: Map of endpoints rebuilt in TypeScript, ms", spread(figures.map, 1));
@@ -217,10 +257,7 @@ function bytesPerService(count) {
   return used / count;
 }
 report("memory written per Service with 3 endpoints", `${bytesPerService(services).toFixed(0)} bytes`);
-report(
-  "  records of it",
-  "Service port 128 + counters 64 + 3 backends × 64 + set 16 + frontend 32 + address 32 = 464 bytes",
-);
+report("  records of it", "Service port with counters 64 + 3 backends × 32 + frontend 16 = 176 bytes");
 
 for (const count of [services, many]) {
   const dataplane = createDataplane({ seed: 1, capacity: capacityFor(count) });

@@ -13,6 +13,7 @@ import {
 import { Hash } from "./hash";
 import { ConnectionIndex } from "./maps/connection-index";
 import { Events } from "./maps/events";
+import { ServicePorts } from "./maps/service-ports";
 import { Tables } from "./maps/tables";
 
 /** Outcome of a state machine. */
@@ -194,7 +195,7 @@ export class Conntrack {
   @inline static backendOf(connection: Connection): usize {
     if (connection.backend == NONE) return 0;
     const backend = Tables.backend(connection.backend);
-    return (backend.generation & 0xffff) == (connection.generation & 0xffff) ? changetype<usize>(backend) : 0;
+    return <u32>backend.generation == (connection.generation & 0xffff) ? changetype<usize>(backend) : 0;
   }
 
   /** Moves a connection between its backend's active and inactive counts after a change of state. */
@@ -360,19 +361,15 @@ export class Conntrack {
   static carry(c: Connection, direction: u32): void {
     const id = c.servicePort;
     if (id == NONE || <u32>Tables.servicePort(id).generation != c.generation >> 16) return;
-    if (direction) Tables.counters(id).replyPackets += 0x100000000;
-    else Tables.counters(id).packets += 0x100000000;
+    if (direction) Tables.servicePort(id).replyPacketsHigh++;
+    else Tables.servicePort(id).packetsHigh++;
   }
 
   /** Adds a connection's packets to its Service port's, `times` (1 or -1) times: they are counted in one place while it lives. */
   static count(c: Connection, times: u64): void {
     const id = c.servicePort;
     if (id == NONE || <u32>Tables.servicePort(id).generation != c.generation >> 16) return;
-    const counters = Tables.counters(id);
-    counters.packets += c.packets * times;
-    counters.bytes += c.bytes * times;
-    counters.replyPackets += c.replyPackets * times;
-    counters.replyBytes += c.replyBytes * times;
+    ServicePorts.add(Tables.servicePort(id), c.packets, c.bytes, c.replyPackets, c.replyBytes, times);
   }
 
   static emitClosed(c: Connection): void {

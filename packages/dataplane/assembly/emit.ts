@@ -2,7 +2,6 @@ import { Checksum } from "./checksum";
 import {
   Address,
   AddressFlag,
-  Backend,
   Event,
   EventKind,
   Neighbor,
@@ -23,6 +22,7 @@ import {
 import { Hash } from "./hash";
 import { Addresses } from "./maps/addresses";
 import { Events } from "./maps/events";
+import { Frontends } from "./maps/frontends";
 import { Prefixes } from "./maps/prefixes";
 import { Tables } from "./maps/tables";
 import { Segments } from "./segments";
@@ -146,13 +146,12 @@ export class Routes {
     entry.epoch = control.routeEpoch;
     const family = p.meta >> 8;
     entry.plain =
-      Addresses.find(high, low, family) == 0 && !Addresses.isService(high, low, family) && p.route != 0 ? 1 : 0;
-  }
-
-  /** Does a backend's record hold its route? Not while a trace runs, which tells how a route is found. */
-  @inline static isKnown(backend: Backend): bool {
-    const control = Tables.control;
-    return backend.routeEpoch == control.routeEpoch && control.forwarding != 0 && !control.tracing;
+      p.route != 0 &&
+      Addresses.find(high, low, family) == 0 &&
+      !Frontends.hasAddress(high, low, family) &&
+      !Addresses.isService(high, low, family)
+        ? 1
+        : 0;
   }
 
   /** True when the cache knows that no Service has anything to do with a destination. */

@@ -6,7 +6,6 @@ import { Checksum } from "./checksum";
 import { Conntrack } from "./conntrack";
 import {
   ARGUMENTS,
-  Address,
   BATCH,
   Connection,
   ConnectionFlag,
@@ -19,6 +18,7 @@ import {
   Verdict,
 } from "./generated/layout";
 import { Addresses } from "./maps/addresses";
+import { LongAddresses } from "./maps/long-addresses";
 import { Prefixes } from "./maps/prefixes";
 import { Tables } from "./maps/tables";
 import { Neighbors } from "./emit";
@@ -122,12 +122,24 @@ export function release(handle: u32): u32 {
   return Connect.release(handle) ? 1 : 0;
 }
 
-/** Lists of changes of the Service tables, for publication between two batches: see `TableChanges`. */
+/** Lists of changes of the Service tables: see `TableChanges`. */
 export function dropFrontends(at: u32, count: u32): u32 {
   return TableChanges.dropFrontends(<usize>at, count);
 }
-export function claimFrontends(at: u32, count: u32): u32 {
-  return TableChanges.claimFrontends(<usize>at, count);
+export function claimFrontends(at: u32, count: u32, mark: u32): u32 {
+  return TableChanges.claimFrontends(<usize>at, count, mark);
+}
+export function doomFrontends(at: u32, count: u32): u32 {
+  return TableChanges.doomFrontends(<usize>at, count);
+}
+export function settleFrontends(at: u32, count: u32, mark: u32): void {
+  TableChanges.settleFrontends(<usize>at, count, mark);
+}
+export function removeFrontends(at: u32, count: u32, mark: u32): void {
+  TableChanges.removeFrontends(<usize>at, count, mark);
+}
+export function forgetFrontends(at: u32, count: u32): void {
+  TableChanges.forgetFrontends(<usize>at, count);
 }
 export function removeServicePorts(at: u32, count: u32): void {
   TableChanges.removeServicePorts(<usize>at, count);
@@ -141,22 +153,19 @@ export function changeBackends(at: u32, count: u32): void {
 export function releaseBackends(at: u32, count: u32): void {
   TableChanges.releaseBackends(<usize>at, count);
 }
+/** Puts the IPv6 address in the arguments into the pool that compact records refer to; none when it is full. */
+export function takeLongAddress(): u32 {
+  return LongAddresses.take(load<u64>(<usize>ARGUMENTS), load<u64>(<usize>ARGUMENTS, 8));
+}
+/** Gives back one that no record refers to. */
+export function giveLongAddress(id: u32): void {
+  LongAddresses.give(id);
+}
 
 /** Arguments of the following: address (16) at 0. Flags are those that the host decides. */
 export function setAddress(family: u32, flags: u32, port: u32): void {
   const a = <usize>ARGUMENTS;
   Addresses.set(load<u64>(a), load<u64>(a, 8), family, flags, port);
-}
-/** Frontends that use an address: cluster IPs and others together; 0 when none does. */
-export function addressFrontends(family: u32): u32 {
-  const a = <usize>ARGUMENTS;
-  const slot = Addresses.find(load<u64>(a), load<u64>(a, 8), family);
-  return slot == 0 ? 0 : changetype<Address>(slot).clusterIPs + changetype<Address>(slot).services;
-}
-/** Is the address in the table, for whatever reason? */
-export function hasAddress(family: u32): u32 {
-  const a = <usize>ARGUMENTS;
-  return Addresses.find(load<u64>(a), load<u64>(a, 8), family) == 0 ? 0 : 1;
 }
 /** Enters a prefix and returns the address of its entry, for the host to fill in. Address must be masked. */
 export function setPrefix(scope: u32, family: u32, length: u32): u32 {

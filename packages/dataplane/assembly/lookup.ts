@@ -5,24 +5,26 @@ import {
   Backend,
   BackendFlag,
   EndpointSet,
-  Frontend,
   FrontendKind,
+  HOST_HOP,
   MasqueradeReason,
   Mode,
   NONE,
   Range,
   Reason,
   ServicePort,
+  ServicePortExtension,
   ServicePortFlag,
   SetReason,
   Step,
   Verdict,
 } from "./generated/layout";
 import { Conntrack } from "./conntrack";
-import { Routes } from "./emit";
 import { Addresses } from "./maps/addresses";
 import { AffinityMap } from "./maps/affinity";
+import { Backends } from "./maps/backends";
 import { Frontends } from "./maps/frontends";
+import { ServicePorts } from "./maps/service-ports";
 import { Tables } from "./maps/tables";
 import { Schedule } from "./schedule";
 import { Trace } from "./trace";
@@ -69,9 +71,8 @@ export class Lookup {
       const port = ports >> 16;
       const found = known != 0 ? known : Frontends.find(destinationHigh, destinationLow, Frontends.key(port, meta));
       if (found != 0) {
-        const frontend = changetype<Frontend>(found);
-        id = frontend.servicePort;
-        kind = frontend.kind;
+        id = Frontends.servicePort(found);
+        kind = Frontends.kind(found);
       } else {
         const nodePort = Frontends.nodePort(port, meta);
         if (nodePort != NONE) {
@@ -82,7 +83,7 @@ export class Lookup {
           } else if (
             control.mode == Mode.IPTABLES &&
             (destinationFlags & AddressFlag.LOCAL) != 0 &&
-            (Tables.servicePort(nodePort).flags & ServicePortFlag.HAS_ANY) == 0
+            (<u32>Tables.servicePort(nodePort).flags & ServicePortFlag.HAS_ANY) == 0
           ) {
             // iptables rejects the node ports of Services without endpoints on every local address.
             Decision.servicePort = nodePort;
@@ -100,14 +101,15 @@ export class Lookup {
     Trace.step(Step.FRONTEND, id, kind, 0);
     Decision.servicePort = id;
     const servicePort = Tables.servicePort(id);
-    const flags = servicePort.flags;
+    const flags = <u32>servicePort.flags;
     const hasAny = (flags & ServicePortFlag.HAS_ANY) != 0;
 
     // The load-balancer firewall sees the original destination and comes before everything else.
     if (kind == FrontendKind.LOAD_BALANCER && (flags & ServicePortFlag.SOURCE_RANGES) != 0) {
       if (hasAny || control.mode != Mode.IPTABLES) {
-        const allowed = Lookup.isSourceAllowed(servicePort, sourceHigh, sourceLow, family);
-        Trace.step(Step.SOURCE_RANGE, allowed ? 1 : 0, servicePort.rangesCount, 0);
+        const extension = Tables.extension(servicePort.extension);
+        const allowed = Lookup.isSourceAllowed(extension, sourceHigh, sourceLow, family);
+        Trace.step(Step.SOURCE_RANGE, allowed ? 1 : 0, extension.rangesCount, 0);
         if (!allowed) {
           Decision.set(Verdict.DROP, Reason.SOURCE_RANGE);
           return;
@@ -188,7 +190,7 @@ export class Lookup {
     }
     if (backend == NONE) {
       backend = Schedule.pick(servicePort, set, sourceHigh, sourceLow, destinationHigh, destinationLow, ports, family);
-      Trace.step(Step.SCHEDULED, servicePort.scheduler, backend, set.count);
+      Trace.step(Step.SCHEDULED, <u32>servicePort.scheduler, backend, set.count);
     }
     if (backend == NONE) {
       Decision.set(Verdict.REJECT, Reason.NO_SCHEDULABLE_ENDPOINT);
@@ -203,14 +205,14 @@ export class Lookup {
   /** Hairpins are known only after the pick. A backend on the node itself takes no forwarding path, so nothing is rewritten there. */
   static masqueradeFor(backend: Backend, wanted: u32, sourceHigh: u64, sourceLow: u64, family: u32): u32 {
     const control = Tables.control;
-    const local = Routes.isKnown(backend)
-      ? backend.route == 0
-      : Addresses.isLocal(backend.addressHigh, backend.addressLow, family);
+    const high = Backends.high(backend);
+    const low = Backends.low(backend);
+    const local = Backends.isRouted(backend) ? <u32>backend.hop == HOST_HOP : Addresses.isLocal(high, low, family);
     if (local) {
       return wanted == MasqueradeReason.NO ? MasqueradeReason.NO : MasqueradeReason.BACKEND_ON_HOST;
     }
     if (wanted != MasqueradeReason.NO) return wanted;
-    if (backend.addressLow == sourceLow && backend.addressHigh == sourceHigh) {
+    if (low == sourceLow && high == sourceHigh) {
       if (control.mode == Mode.IPTABLES || (<u32>backend.flags & BackendFlag.LOCAL) != 0)
         return MasqueradeReason.HAIRPIN;
     }
@@ -222,11 +224,11 @@ export class Lookup {
     Trace.step(Step.NO_FRONTEND, 0, 0, 0);
     const mode = Tables.control.mode;
     if (mode != Mode.IPTABLES) {
-      const flags = knownFlags == NONE ? Addresses.flags(high, low, family) : knownFlags;
-      if ((flags & AddressFlag.CLUSTER_IP) != 0) {
+      if (Frontends.isClusterIP(high, low, family)) {
         Decision.set(Verdict.REJECT, Reason.CLUSTER_IP_PORT);
         return;
       }
+      const flags = knownFlags == NONE ? Addresses.flags(high, low, family) : knownFlags;
       if (mode == Mode.NFTABLES && (flags & AddressFlag.LOCAL) == 0 && Addresses.isService(high, low, family)) {
         Decision.set(Verdict.DROP, Reason.UNALLOCATED_SERVICE_ADDRESS);
         return;
@@ -250,26 +252,20 @@ export class Lookup {
   }
 
   /** In a source range; or one of the Service's own addresses as source when the node may use it: the node then owns that address. */
-  static isSourceAllowed(servicePort: ServicePort, high: u64, low: u64, family: u32): bool {
-    if (Lookup.isInRanges(servicePort.rangesBase, servicePort.rangesCount, high, low)) return true;
-    if (!Lookup.isInRanges(servicePort.vipsBase, servicePort.vipsCount, high, low)) return false;
+  static isSourceAllowed(extension: ServicePortExtension, high: u64, low: u64, family: u32): bool {
+    if (Lookup.isInRanges(extension.rangesBase, extension.rangesCount, high, low)) return true;
+    if (!Lookup.isInRanges(extension.vipsBase, extension.vipsCount, high, low)) return false;
     const control = Tables.control;
     if (family == 4) {
       return (
-        control.primaryV4 != 0 &&
-        Lookup.isInRanges(servicePort.rangesBase, servicePort.rangesCount, 0, control.primaryV4)
+        control.primaryV4 != 0 && Lookup.isInRanges(extension.rangesBase, extension.rangesCount, 0, control.primaryV4)
       );
     }
-    return Lookup.isInRanges(
-      servicePort.rangesBase,
-      servicePort.rangesCount,
-      control.primaryV6High,
-      control.primaryV6Low,
-    );
+    return Lookup.isInRanges(extension.rangesBase, extension.rangesCount, control.primaryV6High, control.primaryV6Low);
   }
 
   @inline static generation(backend: Backend, servicePort: ServicePort): u32 {
-    return (backend.generation & 0xffff) | ((<u32>servicePort.generation) << 16);
+    return <u32>backend.generation | ((<u32>servicePort.generation) << 16);
   }
 
   /** The backend that this client got last, if it is still to be had in the set of this packet. */
@@ -320,10 +316,7 @@ export class Lookup {
       }
     }
     Trace.step(Step.AFFINITY, result, backend, 0);
-    if (!Tables.control.tracing) {
-      if (backend != NONE) Tables.counters(id).affinityHits++;
-      else Tables.counters(id).affinityMisses++;
-    }
+    if (!Tables.control.tracing) ServicePorts.affinity(servicePort, backend != NONE);
     return backend;
   }
 }

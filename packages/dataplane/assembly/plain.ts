@@ -220,6 +220,7 @@ export class Hops {
     if (control.hopGeneration > 0xffff) {
       control.hopGeneration = 1;
       for (let id: u32 = 0; id < control.connectionHighWater; id++) Tables.connection(id).hopGeneration = 0;
+      for (let id: u32 = 0; id < control.backendHighWater; id++) Tables.backend(id).hopGeneration = 0;
     }
     control.steady = (control.hopGeneration << 16) | STEADY_FLAGS;
   }

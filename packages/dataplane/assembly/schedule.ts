@@ -1,4 +1,4 @@
-import { Backend, BackendFlag, EndpointSet, NONE, Scheduler, ServicePort } from "./generated/layout";
+import { Backend, BackendFlag, EndpointSet, IN_A_ROW, NONE, Scheduler, ServicePort } from "./generated/layout";
 import { Tables } from "./maps/tables";
 import { Random } from "./random";
 
@@ -8,18 +8,21 @@ import { Random } from "./random";
  */
 export class Schedule {
   @inline static member(set: EndpointSet, index: u32): u32 {
-    return load<u32>(<usize>(Tables.control.sets + ((set.base + index) << 2)));
+    const base = set.base;
+    if ((base & IN_A_ROW) != 0) return (base & ~IN_A_ROW) + index;
+    return load<u32>(<usize>(Tables.control.sets + ((base + index) << 2)));
   }
 
   @inline static isAvailable(backend: Backend): bool {
     return backend.weight != 0 && (<u32>backend.flags & BackendFlag.OVERLOADED) == 0;
   }
 
-  /** Set `which` (0 cluster, 1 local) of a Service port. */
+  /** Set `which` (0 cluster, 1 local) of a Service port. Those without an extension have set 0 alone, as far as base and count. */
   @inline static set(servicePort: ServicePort, which: u32): EndpointSet {
-    return changetype<EndpointSet>(
-      changetype<usize>(servicePort) + offsetof<ServicePort>("clusterBase") + ((<usize>which) << 5),
-    );
+    const extension = servicePort.extension;
+    if (extension == NONE || (which == 0 && <u32>servicePort.scheduler == Scheduler.RANDOM))
+      return changetype<EndpointSet>(changetype<usize>(servicePort) + offsetof<ServicePort>("clusterBase"));
+    return changetype<EndpointSet>(changetype<usize>(Tables.extension(extension)) + ((<usize>which) << 5));
   }
 
   static contains(set: EndpointSet, backend: u32): bool {

@@ -1,6 +1,15 @@
-import { BackendFlag, EndpointSet, FrontendChange, FrontendKind, NONE, ServicePort } from "./generated/layout";
-import { Addresses } from "./maps/addresses";
+import {
+  Backend,
+  BackendFlag,
+  EndpointSet,
+  FrontendChange,
+  FrontendKind,
+  NONE,
+  ServicePort,
+  ServicePortChange,
+} from "./generated/layout";
 import { Frontends } from "./maps/frontends";
+import { LongAddresses } from "./maps/long-addresses";
 import { Tables } from "./maps/tables";
 import { Schedule } from "./schedule";
 
@@ -8,6 +17,10 @@ import { Schedule } from "./schedule";
  * Publication of a change of the Service tables. The host prepares new entries, backends, sets and ranges in slots that nothing
  * refers to, then lists what packets can see, in this order: frontends given up, entries removed, records replaced, backends changed
  * and released, frontends claimed. Each call takes a list at `at`; all run between two batches.
+ *
+ * In a change that goes in steps, frontends that come and go are marked while packets go on; they come and go all at once when the host
+ * changes what `frontendHidden` says. What is left is cleared away in steps afterwards: marks are taken off those that came, those that
+ * went are removed, and then heads forget. A change that is given up does the opposite.
  */
 export class TableChanges {
   /** Frontends given up: `FrontendChange`s. Returns how many were another Service port's. */
@@ -23,8 +36,7 @@ export class TableChanges {
           store<u32>(held, 0);
           change.refused = 0;
         }
-      } else if (Frontends.remove(change.addressHigh, change.addressLow, key, change.servicePort)) {
-        TableChanges.countAddress(change, -1);
+      } else if (Frontends.remove(change.addressHigh, change.addressLow, key, change.servicePort, 0)) {
         change.refused = 0;
       }
       refused += change.refused;
@@ -32,8 +44,8 @@ export class TableChanges {
     return refused;
   }
 
-  /** Frontends claimed: `FrontendChange`s. Returns how many another Service port has already. */
-  static claimFrontends(at: usize, count: u32): u32 {
+  /** Frontends claimed, with a mark or 0: `FrontendChange`s. Returns how many another Service port has already. */
+  static claimFrontends(at: usize, count: u32, mark: u32): u32 {
     let refused: u32 = 0;
     for (let i: u32 = 0; i < count; i++) {
       const change = changetype<FrontendChange>(at + ((<usize>i) << 5));
@@ -45,8 +57,7 @@ export class TableChanges {
           store<u32>(held, change.servicePort + 1);
           change.refused = 0;
         }
-      } else if (Frontends.claim(change.addressHigh, change.addressLow, key, change.servicePort, change.kind)) {
-        TableChanges.countAddress(change, 1);
+      } else if (Frontends.claim(change.addressHigh, change.addressLow, key, change.servicePort, change.kind, mark)) {
         change.refused = 0;
       }
       refused += change.refused;
@@ -54,18 +65,45 @@ export class TableChanges {
     return refused;
   }
 
-  @inline static meta(key: u32): u32 {
-    return ((key >> 16) & 0xff) | ((key >> 24) << 8);
+  /** Frontends that a change in steps gives up. Returns how many were another Service port's. */
+  static doomFrontends(at: usize, count: u32): u32 {
+    let refused: u32 = 0;
+    for (let i: u32 = 0; i < count; i++) {
+      const change = changetype<FrontendChange>(at + ((<usize>i) << 5));
+      change.refused = Frontends.doom(change.addressHigh, change.addressLow, change.portAndMeta, change.servicePort)
+        ? 0
+        : 1;
+      refused += change.refused;
+    }
+    return refused;
   }
 
-  @inline static countAddress(change: FrontendChange, by: i32): void {
-    Addresses.count(
-      change.addressHigh,
-      change.addressLow,
-      change.portAndMeta >> 24,
-      change.kind == FrontendKind.CLUSTER_IP,
-      by,
-    );
+  /** Takes marks off. */
+  static settleFrontends(at: usize, count: u32, mark: u32): void {
+    for (let i: u32 = 0; i < count; i++) {
+      const change = changetype<FrontendChange>(at + ((<usize>i) << 5));
+      Frontends.settle(change.addressHigh, change.addressLow, change.portAndMeta, change.servicePort, mark);
+    }
+  }
+
+  /** Removes what has a mark. */
+  static removeFrontends(at: usize, count: u32, mark: u32): void {
+    for (let i: u32 = 0; i < count; i++) {
+      const change = changetype<FrontendChange>(at + ((<usize>i) << 5));
+      Frontends.remove(change.addressHigh, change.addressLow, change.portAndMeta, change.servicePort, mark);
+    }
+  }
+
+  /** Heads forget that others of their address had marks. */
+  static forgetFrontends(at: usize, count: u32): void {
+    for (let i: u32 = 0; i < count; i++) {
+      const change = changetype<FrontendChange>(at + ((<usize>i) << 5));
+      Frontends.forget(change.addressHigh, change.addressLow, change.portAndMeta >> 24);
+    }
+  }
+
+  @inline static meta(key: u32): u32 {
+    return ((key >> 16) & 0xff) | ((key >> 24) << 8);
   }
 
   /** Entries removed: ids. Their generation changes, so that late references know. */
@@ -73,26 +111,37 @@ export class TableChanges {
     for (let i: u32 = 0; i < count; i++) {
       const servicePort = Tables.servicePort(load<u32>(at + ((<usize>i) << 2)));
       const generation = servicePort.generation + 1;
-      memory.fill(changetype<usize>(servicePort), 0, 128);
+      memory.fill(changetype<usize>(servicePort), 0, 64);
       servicePort.generation = generation;
+      servicePort.extension = NONE;
     }
   }
 
-  /** Entries replaced: per entry 132 bytes, its id and the new record. Schedulers go on where they were. */
+  /** Settings replaced: `ServicePortChange`s. Schedulers go on where they were, and counters. */
   static replaceServicePorts(at: usize, count: u32): void {
     for (let i: u32 = 0; i < count; i++) {
-      const entry = at + <usize>i * 132;
-      const servicePort = Tables.servicePort(load<u32>(entry));
-      const record = changetype<ServicePort>(entry + 4);
-      record.generation = servicePort.generation;
-      record.masqueraded = servicePort.masqueraded;
-      for (let which: u32 = 0; which < 2; which++) {
-        const before = Schedule.set(servicePort, which);
-        const after = Schedule.set(record, which);
-        after.cursor = servicePort.scheduler == record.scheduler ? TableChanges.moveCursor(before, after) : NONE;
-        after.weight = TableChanges.moveWeight(<i32>before.weight, <i32>after.maximum, <i32>after.divisor);
-      }
-      memory.copy(changetype<usize>(servicePort), entry + 4, 128);
+      const change = changetype<ServicePortChange>(at + <usize>i * 24);
+      const servicePort = Tables.servicePort(change.servicePort);
+      if (change.extension != NONE && servicePort.extension != NONE) TableChanges.goOn(servicePort, change);
+      servicePort.flags = change.flags;
+      servicePort.scheduler = change.scheduler;
+      servicePort.affinityTicks = change.affinityTicks;
+      servicePort.extension = change.extension;
+      servicePort.clusterBase = change.clusterBase;
+      servicePort.clusterCount = change.clusterCount;
+    }
+  }
+
+  static goOn(servicePort: ServicePort, change: ServicePortChange): void {
+    const from = Tables.extension(servicePort.extension);
+    const to = Tables.extension(change.extension);
+    to.affinityHits = from.affinityHits;
+    to.affinityMisses = from.affinityMisses;
+    for (let which: usize = 0; which < 64; which += 32) {
+      const before = changetype<EndpointSet>(changetype<usize>(from) + which);
+      const after = changetype<EndpointSet>(changetype<usize>(to) + which);
+      after.cursor = servicePort.scheduler == change.scheduler ? TableChanges.moveCursor(before, after) : NONE;
+      after.weight = TableChanges.moveWeight(<i32>before.weight, <i32>after.maximum, <i32>after.divisor);
     }
   }
 
@@ -100,17 +149,27 @@ export class TableChanges {
   static moveCursor(before: EndpointSet, after: EndpointSet): u32 {
     const cursor = before.cursor;
     if (cursor == NONE || before.count == 0) return NONE;
-    for (let i: u32 = 0; i < after.count; i++) Tables.backend(Schedule.member(after, i)).position = i + 1;
+    // Places are noted where routes are remembered, which are then forgotten.
+    for (let i: u32 = 0; i < before.count; i++) TableChanges.note(Tables.backend(Schedule.member(before, i)), 0);
+    for (let i: u32 = 0; i < after.count; i++) TableChanges.note(Tables.backend(Schedule.member(after, i)), i + 1);
     let moved: u32 = NONE;
     for (let i = <i32>min<u32>(cursor, before.count - 1); i >= 0; i--) {
-      const position = Tables.backend(Schedule.member(before, <u32>i)).position;
+      const position = load<u32>(
+        changetype<usize>(Tables.backend(Schedule.member(before, <u32>i))),
+        offsetof<Backend>("hop"),
+      );
       if (position != 0) {
         moved = position - 1;
         break;
       }
     }
-    for (let i: u32 = 0; i < after.count; i++) Tables.backend(Schedule.member(after, i)).position = 0;
+    for (let i: u32 = 0; i < after.count; i++) TableChanges.note(Tables.backend(Schedule.member(after, i)), 0);
     return moved;
+  }
+
+  /** Writes over `hop` and `hopGeneration`; generation 0 is never valid. */
+  @inline static note(backend: Backend, position: u32): void {
+    store<u32>(changetype<usize>(backend), position, offsetof<Backend>("hop"));
   }
 
   /** wrr's current weight stays within the new bounds and on a step of the new divisor. */
@@ -124,16 +183,17 @@ export class TableChanges {
     for (let i: u32 = 0; i < count; i++) {
       const entry = at + <usize>i * 12;
       const backend = Tables.backend(load<u32>(entry));
-      backend.weight = load<u32>(entry, 4);
-      backend.flags = <u16>((<u32>backend.flags & BackendFlag.OVERLOADED) | load<u32>(entry, 8));
+      backend.weight = <u16>load<u32>(entry, 4);
+      backend.flags = <u8>((<u32>backend.flags & BackendFlag.OVERLOADED) | load<u32>(entry, 8));
     }
   }
 
-  /** Backends released: ids. */
+  /** Backends released: ids. Their addresses stay readable for a while. */
   static releaseBackends(at: usize, count: u32): void {
     for (let i: u32 = 0; i < count; i++) {
       const backend = Tables.backend(load<u32>(at + ((<usize>i) << 2)));
-      backend.flags = 0;
+      if ((<u32>backend.flags & BackendFlag.IPV6) != 0) LongAddresses.give(backend.address);
+      backend.flags = <u8>(<u32>backend.flags & BackendFlag.IPV6);
       backend.weight = 0;
       backend.generation++;
     }

@@ -22,7 +22,7 @@ import {
   ProgramSlot,
   Reason,
   ServicePort,
-  ServicePortCounters,
+  ServicePortExtension,
   TICKS_PER_SECOND,
   TIMEOUTS,
   Timeout,
@@ -259,8 +259,8 @@ export interface Dataplane extends ServiceTables {
   readonly exports: Machine["exports"];
 
   /**
-   * Begins to replace all Service ports while packets go on: prepare a few hundred entries between two batches, then commit, which
-   * takes about a millisecond for 10,000 that all changed. `replaceServicePorts` is this in one go.
+   * Begins to replace all Service ports while packets go on: prepare a few dozen entries between two batches, then commit, which takes
+   * a tenth of a millisecond for 10,000 that all changed, and settle in steps again. `replaceServicePorts` is this in one go.
    */
   stageServicePorts(specs: readonly ServicePortSpec[]): ServicePortReplacement;
 
@@ -502,6 +502,7 @@ class WebAssemblyDataplane implements Dataplane {
       },
       prepare: (count) => this.#guard(() => replacement.prepare(count)),
       commit: () => this.#guard(() => replacement.commit()),
+      settle: (count) => this.#guard(() => replacement.settle(count)),
       discard: () => this.#guard(() => replacement.discard()),
     };
   }
@@ -582,36 +583,54 @@ class WebAssemblyDataplane implements Dataplane {
     const servicePorts: Record<string, ServicePortCounts> = {};
     this.#guard(() => this.#machine.exports.countConnections(0));
     for (const servicePort of this.#tables.servicePorts()) {
-      const at = layout.regions.servicePortCounters.address + servicePort.index * ServicePortCounters.SIZE;
-      const big = (field: keyof typeof ServicePortCounters) =>
-        Number(view.getBigUint64(at + ServicePortCounters[field], true));
+      const at = layout.regions.servicePorts.address + servicePort.index * ServicePort.SIZE;
+      const big = (field: "bytes" | "replyBytes") => Number(view.getBigUint64(at + ServicePort[field], true));
+      const count = (field: "packets" | "replyPackets" | "rejected" | "dropped" | "masqueraded") => {
+        const high = at + ServicePort[`${field}High`];
+        const isWide = field === "packets" || field === "replyPackets";
+        return (
+          view.getUint32(at + ServicePort[field], true) +
+          (isWide ? view.getUint16(high, true) : view.getUint8(high)) * 2 ** 32
+        );
+      };
+      const extension = view.getUint32(at + ServicePort.extension, true);
+      const affinity = (field: "affinityHits" | "affinityMisses") =>
+        extension === NONE
+          ? 0
+          : Number(
+              view.getBigUint64(
+                layout.regions.extensions.address + extension * ServicePortExtension.SIZE + ServicePortExtension[field],
+                true,
+              ),
+            );
+      const backends = this.#tables.backendSlots(servicePort.id).map(({ slot, spec }) => {
+        const backendAt = layout.regions.backends.address + slot * Backend.SIZE;
+        return {
+          address: spec.address,
+          port: spec.port,
+          ...(spec.name === undefined ? {} : { name: spec.name }),
+          active: view.getUint32(backendAt + Backend.active, true),
+          inactive: view.getUint32(backendAt + Backend.inactive, true),
+          connections:
+            view.getUint32(backendAt + Backend.connections, true) +
+            view.getUint8(backendAt + Backend.connectionsHigh) * 2 ** 32,
+        };
+      });
       servicePorts[servicePort.id] = {
-        connections: big("connections"),
-        packets: big("packets"),
-        bytes: big("bytes"),
-        replyPackets: big("replyPackets"),
-        replyBytes: big("replyBytes"),
-        rejected: big("rejected"),
-        dropped: big("dropped"),
-        affinityHits: view.getUint32(at + ServicePortCounters.affinityHits, true),
-        affinityMisses: view.getUint32(at + ServicePortCounters.affinityMisses, true),
-        masqueraded: Number(
-          view.getBigUint64(
-            layout.regions.servicePorts.address + servicePort.index * ServicePort.SIZE + ServicePort.masqueraded,
-            true,
-          ),
+        connections: backends.reduce(
+          (sum, { connections }) => sum + connections,
+          this.#tables.retiredConnections(servicePort.index),
         ),
-        backends: this.#tables.backendSlots(servicePort.id).map(({ slot, spec }) => {
-          const backendAt = layout.regions.backends.address + slot * Backend.SIZE;
-          return {
-            address: spec.address,
-            port: spec.port,
-            ...(spec.name === undefined ? {} : { name: spec.name }),
-            active: view.getUint32(backendAt + Backend.active, true),
-            inactive: view.getUint32(backendAt + Backend.inactive, true),
-            connections: Number(view.getBigUint64(backendAt + Backend.connections, true)),
-          };
-        }),
+        packets: count("packets"),
+        bytes: big("bytes"),
+        replyPackets: count("replyPackets"),
+        replyBytes: big("replyBytes"),
+        rejected: count("rejected"),
+        dropped: count("dropped"),
+        affinityHits: affinity("affinityHits"),
+        affinityMisses: affinity("affinityMisses"),
+        masqueraded: count("masqueraded"),
+        backends,
       };
     }
     this.#guard(() => this.#machine.exports.countConnections(1));

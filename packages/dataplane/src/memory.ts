@@ -7,17 +7,24 @@ import { globals, type WebAssemblyMemory, type WebAssemblyModule, type WebAssemb
 export interface Capacity {
   /** Tracked connections. Default 131,072 (kube-proxy's minimum); 148 bytes each. */
   readonly connections?: number;
-  /** Service ports. Default 16,384; 192 bytes each. */
+  /** Service ports. Default 16,384, at most 8,388,608; 64 bytes each. */
   readonly servicePorts?: number;
-  /** Backends over all Service ports. Default 131,072; 64 bytes each. */
+  /**
+   * Service ports with a policy Local, affinity, source ranges or a scheduler other than `random`; a change needs room for its old and
+   * its new ones. Default 32,768; 128 bytes each.
+   */
+  readonly extensions?: number;
+  /** Backends over all Service ports. Default 131,072; 38 bytes each. */
   readonly backends?: number;
-  /** Frontends that are not node ports. Default 65,536; 64 bytes each. */
+  /** Frontends that are not node ports. Default 65,536; 20 bytes each. */
   readonly frontends?: number;
+  /** IPv6 addresses of Services and of backends. Default 65,536; 20 bytes each. */
+  readonly ipv6Addresses?: number;
   /** Source ranges and load-balancer addresses of Service ports that have ranges. Default 16,384; 32 bytes each. */
   readonly sourceRanges?: number;
   /** Slots of Maglev tables. Default 1,048,576 (256 tables of 4093); 4 bytes each. */
   readonly maglevSlots?: number;
-  /** Addresses of the node and of Services. Default 65,536; 64 bytes each. */
+  /** Addresses of the node and announced ones; those of Services take no room here. Default 16,384; 64 bytes each. */
   readonly addresses?: number;
   /** Routes and the node's CIDRs. Default 16,384; 128 bytes each. */
   readonly prefixes?: number;
@@ -42,11 +49,13 @@ export interface Capacity {
 const defaults: Required<Capacity> = {
   connections: 131_072,
   servicePorts: 16_384,
+  extensions: 32_768,
   backends: 131_072,
   frontends: 65_536,
+  ipv6Addresses: 65_536,
   sourceRanges: 16_384,
   maglevSlots: 1_048_576,
-  addresses: 65_536,
+  addresses: 16_384,
   prefixes: 16_384,
   affinity: 65_536,
   fragments: 8_192,
@@ -85,12 +94,14 @@ type RegionName =
   | "connectionFree"
   | "connectionBuckets"
   | "servicePorts"
-  | "servicePortCounters"
+  | "extensions"
   | "backends"
   | "sets"
   | "lookup"
   | "ranges"
   | "frontends"
+  | "longAddresses"
+  | "longAddressFree"
   | "nodePorts"
   | "addresses"
   | "prefixes"
@@ -114,9 +125,13 @@ export function layOut(wanted: Capacity = {}): MemoryLayout {
       throw new DataplaneError("INVALID_OPTION", `capacity.${name} must be an integer of 1 to 2^28, but is ${value}`);
     }
   }
+  if (capacity.servicePorts > layout.FrontendMark.ID + 1) {
+    throw new DataplaneError("INVALID_OPTION", `capacity.servicePorts is at most ${layout.FrontendMark.ID + 1}`);
+  }
   // Two entries a connection, twelve to a bucket, three quarters full at most.
   const buckets = Math.max(2, powerOfTwo(Math.ceil((capacity.connections * 2) / 9)));
-  const frontendSlots = powerOfTwo(capacity.frontends * 2);
+  // Lines of four, four fifths full at most.
+  const frontendLines = Math.ceil((capacity.frontends * 5) / 16) + 1;
   const addressSlots = powerOfTwo(capacity.addresses * 2);
   const prefixSlots = powerOfTwo(capacity.prefixes * 2);
   const affinitySets = powerOfTwo(Math.ceil(capacity.affinity / 4));
@@ -132,12 +147,15 @@ export function layOut(wanted: Capacity = {}): MemoryLayout {
   };
   place("ports", capacity.ports * layout.Port.SIZE);
   place("servicePorts", capacity.servicePorts * layout.ServicePort.SIZE);
-  place("servicePortCounters", capacity.servicePorts * layout.ServicePortCounters.SIZE);
+  place("extensions", capacity.extensions * layout.ServicePortExtension.SIZE);
   place("backends", capacity.backends * layout.Backend.SIZE);
-  place("sets", capacity.backends * 16);
+  // Sets whose members lie in a row need no list.
+  place("sets", Math.ceil(capacity.backends / 2) * 12);
   place("lookup", capacity.maglevSlots * 4);
   place("ranges", capacity.sourceRanges * layout.Range.SIZE);
-  place("frontends", frontendSlots * layout.Frontend.SIZE);
+  place("frontends", frontendLines * 64);
+  place("longAddresses", capacity.ipv6Addresses * layout.LongAddress.SIZE);
+  place("longAddressFree", capacity.ipv6Addresses * 4);
   place("nodePorts", 6 * 65_536 * 4);
   place("addresses", addressSlots * layout.Address.SIZE);
   place("prefixes", prefixSlots * layout.Prefix.SIZE);
@@ -168,13 +186,17 @@ export function layOut(wanted: Capacity = {}): MemoryLayout {
       connectionBuckets: regions.connectionBuckets.address,
       connectionBucketMask: buckets - 1,
       servicePorts: regions.servicePorts.address,
-      servicePortCounters: regions.servicePortCounters.address,
+      extensions: regions.extensions.address,
       backends: regions.backends.address,
       sets: regions.sets.address,
       lookup: regions.lookup.address,
       ranges: regions.ranges.address,
       frontends: regions.frontends.address,
-      frontendMask: frontendSlots - 1,
+      frontendLines,
+      frontendHidden: layout.FrontendMark.BORN,
+      longAddresses: regions.longAddresses.address,
+      longAddressCapacity: capacity.ipv6Addresses,
+      longAddressFree: regions.longAddressFree.address,
       nodePorts: regions.nodePorts.address,
       addresses: regions.addresses.address,
       addressMask: addressSlots - 1,

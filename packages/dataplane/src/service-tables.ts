@@ -19,10 +19,13 @@ import { DataplaneError } from "./errors.ts";
 import {
   ARGUMENTS,
   Backend,
+  BackendFlag,
   CONTROL,
   Control,
-  FrontendChange,
+  EndpointSet,
   FrontendKind,
+  IN_A_ROW,
+  LongAddress,
   Mode,
   NONE,
   PrefixFlag,
@@ -30,7 +33,8 @@ import {
   Range,
   Scheduler,
   ServicePort,
-  ServicePortCounters,
+  ServicePortExtension,
+  ServicePortFlag,
 } from "./generated/layout.ts";
 import { buildMaglev, gcd, maglevSize } from "./maglev.ts";
 import type { Machine } from "./memory.ts";
@@ -39,20 +43,48 @@ import type { BackendSpec, FrontendSpec, NodeSpec, ServicePortSpec, ServiceTable
 import { isSameServicePort } from "./service-port-equality.ts";
 import { FRONTEND_WORDS, ServicePortReader } from "./service-port-reader.ts";
 import { IdPool, SlotPool } from "./slot-pool.ts";
-import { claimFrontend, TableChanges } from "./table-changes.ts";
+import { CHANGE_WORDS, claimFrontend, TableChanges } from "./table-changes.ts";
 import { WordList } from "./word-list.ts";
 
-/** What the host remembers of a Service port; all else lies in the maps. */
-interface Entry {
+/** No change is that far. */
+const NEVER = 2 ** 30;
+
+/** What the host remembers of a Service port; all else lies in the maps. Changes are numbered: see {@link DataplaneServiceTables}. */
+class Entry {
   readonly index: number;
-  /** As packets see it. */
+  /** As packets see it, up to change {@link changesAt}; from then on it is {@link nextSpec}. */
   spec: ServicePortSpec;
-  /** Backend slots. */
-  slots: readonly number[];
-  /** False while it is prepared and not yet published. */
-  live: boolean;
-  /** Number of the change that mentioned it last. */
-  mark: number;
+  slots: Slots = noSlots;
+  changesAt: number = NEVER;
+  nextSpec: ServicePortSpec;
+  nextSlots: Slots = noSlots;
+  /** First change that it is there after, and first one that it is not. */
+  readonly since: number;
+  until: number = NEVER;
+  /** Number of the preparation that mentioned it last. */
+  mark = 0;
+  /** Connections of backends that are gone. */
+  retired = 0;
+
+  constructor(index: number, spec: ServicePortSpec, since: number) {
+    this.index = index;
+    this.spec = spec;
+    this.nextSpec = spec;
+    this.since = since;
+  }
+}
+
+/** Slots of an entry's backends: a list, or a number for a row of them. */
+type Slots = number | readonly number[];
+const noSlots: Slots = [];
+const ROW = 2 ** 24;
+
+function slotCount(slots: Slots): number {
+  return typeof slots === "number" ? slots % ROW : slots.length;
+}
+
+function slotAt(slots: Slots, i: number): number {
+  return typeof slots === "number" ? Math.floor(slots / ROW) + i : slots[i]!;
 }
 
 /** What a Service port's slot means, for decoding. */
@@ -70,45 +102,65 @@ export interface ServicePortReplacement {
   /** Entries that are still to be prepared. */
   readonly remaining: number;
   /**
-   * Prepares up to `count` more; costs about 2 µs each.
+   * Prepares up to `count` more; costs about 2 µs each. When all entries are prepared, frontends that come and go are marked, several
+   * to a count.
    *
    * @returns how many remain
    * @throws DataplaneError `INVALID_SERVICE_PORT`, `MAP_FULL`; the replacement is then over and nothing has changed
    */
   prepare(count: number): number;
-  /** Prepares what remains and publishes everything at once. Throws as {@link prepare} does, and `REPLACEMENT_OVER` afterwards. */
+  /**
+   * Prepares what remains and publishes everything at once. Throws as {@link prepare} does, and `REPLACEMENT_OVER` afterwards. When
+   * everything was prepared before, it takes tens of nanoseconds for each entry that stays and changes, and a moment for all others.
+   */
   commit(): void;
+  /**
+   * After {@link commit}: clears away up to `count` entries of what was replaced. The next change does what remains.
+   *
+   * @returns how many remain
+   */
+  settle(count: number): number;
   /** Gives up. */
   discard(): void;
 }
 
 const loopbackPrefix = "127.";
 
-/** One change of the tables while it is prepared. */
+/** One change of the tables while it is prepared, and until what it replaced is cleared away. */
 class Change {
-  readonly list = new TableChanges();
+  readonly list: TableChanges;
   readonly added: Entry[] = [];
-  /** Entries that stay, with what they become. */
+  /** Entries that stay; they know what they become. */
   readonly kept: Entry[] = [];
-  readonly keptSpecs: ServicePortSpec[] = [];
-  readonly keptSlots: (readonly number[])[] = [];
   readonly removed: Entry[] = [];
   readonly takenBackends = new WordList();
-  readonly releasedBackends = new WordList();
   /** Slices of the pools: three numbers each, pool, base and count. */
   readonly taken = new WordList();
   readonly freed = new WordList();
+  readonly takenExtensions = new WordList();
+  readonly freedExtensions = new WordList();
+
+  constructor(machine: Machine) {
+    this.list = new TableChanges(machine);
+  }
 
   clear(): void {
-    for (const list of [this.list, this.takenBackends, this.releasedBackends, this.taken, this.freed]) list.clear();
-    for (const list of [this.added, this.kept, this.keptSpecs, this.keptSlots, this.removed]) list.length = 0;
+    for (const list of [this.list, this.takenBackends, this.taken, this.freed]) list.clear();
+    for (const list of [this.takenExtensions, this.freedExtensions]) list.clear();
+    for (const list of [this.added, this.kept, this.removed]) list.length = 0;
   }
 }
+
+/** Entries of lists that cost about as much as an entry that is prepared. */
+const LISTED = 8;
 
 /**
  * The control plane's side of the Service maps: takes specifications, checks them whole, and changes only what differs. New entries,
  * backends and sets are prepared in slots that nothing refers to; what packets can see changes in one go between two batches, after
  * everything is known to be right and to fit. So a refused change leaves the tables as they were.
+ *
+ * Published changes are numbered, and entries say from which on they are there, are changed, are gone: so publication costs the host
+ * one addition. What was replaced is cleared away afterwards, at once or in steps, before the next change begins.
  */
 export class DataplaneServiceTables implements ServiceTables {
   readonly #machine: Machine;
@@ -122,11 +174,21 @@ export class DataplaneServiceTables implements ServiceTables {
   readonly #reader = new ServicePortReader();
   /** Reads the frontends that an entry has so far. */
   readonly #before = new ServicePortReader();
-  readonly #change = new Change();
+  readonly #change: Change;
+  readonly #extensionIds: IdPool;
   /** Who else claims a frontend that another entry has; the first one inherits it. */
   readonly #waiting = new Map<string, Uint32Array[]>();
   #replacement: Replacement | undefined;
   #marks = 0;
+  /** Number of the last change that was published. */
+  #published = 0;
+  /** What it replaced is not cleared away yet. */
+  #isUnsettled = false;
+  /** So many of the change's backends, entries that stay and entries that go are. */
+  #settled = 0;
+  /** Slots of the entry that is being prepared. */
+  #slots: Int32Array<ArrayBuffer> = new Int32Array(64);
+  readonly #words = new Uint32Array(4);
   /** Frontends of all entries, those that wait included. */
   #frontends = 0;
   #live = 0;
@@ -138,12 +200,14 @@ export class DataplaneServiceTables implements ServiceTables {
   constructor(machine: Machine, addresses: AddressBook, prefixes: PrefixTable) {
     const { capacity } = machine.layout;
     this.#machine = machine;
+    this.#change = new Change(machine);
     this.#addresses = addresses;
     this.#prefixes = prefixes;
     this.#servicePortIds = new IdPool(capacity.servicePorts);
     this.#backendIds = new IdPool(capacity.backends);
+    this.#extensionIds = new IdPool(capacity.extensions);
     this.#pools = [
-      new SlotPool(capacity.backends * 4),
+      new SlotPool(machine.layout.regions.sets.length / 4),
       new SlotPool(capacity.maglevSlots),
       new SlotPool(capacity.sourceRanges),
     ];
@@ -156,21 +220,42 @@ export class DataplaneServiceTables implements ServiceTables {
   get size(): { readonly servicePorts: number; readonly backends: number; readonly frontends: number } {
     let waiting = 0;
     for (const list of this.#waiting.values()) waiting += list.length;
+    const { list, takenBackends } = this.#change;
+    const unpublished = this.#isUnsettled ? Math.max(0, list.released.length - this.#settled) : takenBackends.length;
     return {
       servicePorts: this.#live,
-      backends: this.#machine.layout.capacity.backends - this.#backendIds.available - this.#change.takenBackends.length,
+      backends: this.#machine.layout.capacity.backends - this.#backendIds.available - unpublished,
       frontends: this.#frontends - waiting,
     };
+  }
+
+  #isLive(entry: Entry): boolean {
+    return entry.since <= this.#published && entry.until > this.#published;
+  }
+
+  #specOf(entry: Entry): ServicePortSpec {
+    return entry.changesAt <= this.#published ? entry.nextSpec : entry.spec;
   }
 
   /** Entry of a slot, as it is now. */
   servicePortAt(index: number): ServicePortView | undefined {
     const entry = this.#byIndex[index];
-    return entry?.live === true ? { id: entry.spec.id, index, spec: entry.spec } : undefined;
+    return entry !== undefined && this.#isLive(entry) ? this.#view(entry) : undefined;
+  }
+
+  #view(entry: Entry): ServicePortView {
+    const spec = this.#specOf(entry);
+    return { id: spec.id, index: entry.index, spec };
   }
 
   *servicePorts(): IterableIterator<ServicePortView> {
-    for (const { live, index, spec } of this.#entries.values()) if (live) yield { id: spec.id, index, spec };
+    for (const entry of this.#entries.values()) if (this.#isLive(entry)) yield this.#view(entry);
+  }
+
+  /** Connections of a Service port that were opened to backends which are gone. */
+  retiredConnections(index: number): number {
+    this.#settleAll();
+    return this.#byIndex[index]?.retired ?? 0;
   }
 
   /** Specification of a backend slot, as it was given; `undefined` after its release. */
@@ -178,11 +263,12 @@ export class DataplaneServiceTables implements ServiceTables {
     if (slot >= this.#machine.layout.capacity.backends) return undefined;
     const { view } = this.#machine;
     const at = this.#backendAddress(slot);
-    if (view.getUint16(at + Backend.flags, true) === 0) return undefined;
+    if ((view.getUint8(at + Backend.flags) & BackendFlag.IN_USE) === 0) return undefined;
     const entry = this.#byIndex[view.getUint32(at + Backend.servicePort, true)];
-    if (entry?.live !== true) return undefined;
+    if (entry === undefined || !this.#isLive(entry)) return undefined;
     const key = this.#backendKey(slot);
-    for (const list of [entry.spec.cluster, entry.spec.local]) {
+    const { cluster, local } = this.#specOf(entry);
+    for (const list of [cluster, local]) {
       for (const spec of list) if (endpointKey(encodeAddress(spec.address)!, spec.port) === key) return spec;
     }
     return undefined;
@@ -190,13 +276,17 @@ export class DataplaneServiceTables implements ServiceTables {
 
   /** Slots of a Service port's backends. */
   backendSlots(id: string): readonly { readonly slot: number; readonly spec: BackendSpec }[] {
+    this.#settleAll();
     const entry = this.#entries.get(id);
-    if (entry?.live !== true) return [];
+    if (entry === undefined || !this.#isLive(entry)) return [];
     const specs = new Map<AddressKey, BackendSpec>();
     for (const list of [entry.spec.local, entry.spec.cluster]) {
       for (const spec of list) specs.set(endpointKey(encodeAddress(spec.address)!, spec.port), spec);
     }
-    return entry.slots.map((slot) => ({ slot, spec: specs.get(this.#backendKey(slot))! }));
+    return Array.from({ length: slotCount(entry.slots) }, (_, i) => {
+      const slot = slotAt(entry.slots, i);
+      return { slot, spec: specs.get(this.#backendKey(slot))! };
+    });
   }
 
   configureNode(node: NodeSpec): void {
@@ -284,21 +374,28 @@ export class DataplaneServiceTables implements ServiceTables {
 
   removeServicePort(id: string): void {
     const entry = this.#entries.get(id);
-    if (entry === undefined || !entry.live) return;
+    if (entry === undefined || !this.#isLive(entry)) return;
     this.#interrupt();
     this.#transact(() => this.#stageRemoval(entry));
   }
 
   replaceServicePorts(specs: readonly ServicePortSpec[]): void {
     this.stageServicePorts(specs).commit();
+    this.#settleAll();
   }
 
   /** Begins a replacement; one that is under way is given up. */
   stageServicePorts(specs: readonly ServicePortSpec[]): ServicePortReplacement {
     this.#replacement?.discard();
+    let unvisited: Iterator<Entry> | undefined;
+    let isMarking = false;
+    const change = this.#change;
     const replacement = new Replacement(specs, {
       begin: () => {
+        this.#settleAll();
         this.#marks++;
+        unvisited = undefined;
+        isMarking = false;
       },
       stage: (spec) => {
         if (this.#entries.get(spec.id)?.mark === this.#marks) {
@@ -306,16 +403,49 @@ export class DataplaneServiceTables implements ServiceTables {
         }
         this.#stage(spec);
       },
+      complete: (count) => {
+        unvisited ??= this.#entries.values();
+        for (let left = count * LISTED; left > 0; left--) {
+          const { done, value } = unvisited.next();
+          if (done === true) {
+            if (!isMarking) {
+              // What does not fit side by side, and whom frontends go to that several claim, is for a publication in one go.
+              if (this.#waiting.size > 0 || this.#lack(true) !== undefined) return 0;
+              isMarking = true;
+              change.list.beginMarking();
+            }
+            return change.list.isContested ? 0 : Math.ceil(change.list.advance(left) / LISTED);
+          }
+          if (value.mark !== this.#marks) this.#stageRemoval(value);
+        }
+        return 1;
+      },
       finish: () => {
-        for (const entry of this.#entries.values()) if (entry.mark !== this.#marks) this.#stageRemoval(entry);
+        if (isMarking && !change.list.isContested) {
+          while (change.list.advance(Number.POSITIVE_INFINITY) > 0);
+          if (!change.list.isContested) {
+            this.#publish(true);
+            return;
+          }
+        }
+        if (isMarking) change.list.unmark();
+        isMarking = false;
+        unvisited ??= this.#entries.values();
+        for (let next = unvisited.next(); next.done !== true; next = unvisited.next())
+          if (next.value.mark !== this.#marks) this.#stageRemoval(next.value);
         this.#requireRoom();
-        this.#publish();
+        this.#publish(false);
       },
       oneByOne: () => this.#replaceOneByOne(specs),
-      abandon: () => this.#abandon(),
+      abandon: () => {
+        if (isMarking) change.list.unmark();
+        isMarking = false;
+        this.#abandon();
+      },
       over: () => {
         this.#replacement = undefined;
       },
+      settle: (count) => this.#settle(count * LISTED),
     });
     this.#replacement = replacement;
     return replacement;
@@ -327,7 +457,7 @@ export class DataplaneServiceTables implements ServiceTables {
     try {
       const ids = new Set(specs.map((spec) => spec.id));
       this.#transact(() => {
-        for (const entry of this.#entries.values()) if (!ids.has(entry.spec.id)) this.#stageRemoval(entry);
+        for (const [id, entry] of this.#entries) if (!ids.has(id)) this.#stageRemoval(entry);
       });
       for (const spec of specs) this.#transact(() => this.#stage(spec));
     } catch (error) {
@@ -346,6 +476,7 @@ export class DataplaneServiceTables implements ServiceTables {
   }
 
   #transact(stage: () => void): void {
+    this.#settleAll();
     this.#marks++;
     try {
       stage();
@@ -354,103 +485,135 @@ export class DataplaneServiceTables implements ServiceTables {
       this.#abandon();
       throw error;
     }
-    this.#publish();
+    this.#publish(false);
+    this.#settleAll();
   }
 
   /** Prepares an entry: nothing that a packet can see is changed. */
   #stage(spec: ServicePortSpec): void {
     const known = this.#entries.get(spec.id);
-    const change = this.#change;
     if (known !== undefined && isSameServicePort(known.spec, spec)) {
-      known.mark = this.#marks;
-      change.kept.push(known);
-      change.keptSpecs.push(spec);
-      change.keptSlots.push(known.slots);
+      this.#keep(known, spec, known.slots);
       return;
     }
     const reader = this.#reader;
     reader.read(spec);
-    const { u32 } = this.#machine;
     const entry = known ?? this.#addEntry(spec);
-    entry.mark = this.#marks;
     const slots = this.#stageBackends(entry, reader);
-    const record = entry === known ? change.list.replaceServicePort(entry.index) : undefined;
-    const words = record === undefined ? u32 : change.list.words;
-    const at = record ?? this.#servicePortAddress(entry.index) >> 2;
-    if (record === undefined) {
-      // Generation, protocol and scheduler share a word; the generation stays that of the slot.
-      const generation = words[at + ServicePort.generation / 4]! & 0xffff;
-      words.fill(0, at, at + ServicePort.SIZE / 4);
-      words[at + ServicePort.generation / 4] = generation;
-      const counters =
-        (this.#machine.layout.regions.servicePortCounters.address + entry.index * ServicePortCounters.SIZE) >> 2;
-      u32.fill(0, counters, counters + ServicePortCounters.SIZE / 4);
-    } else words.fill(0, at, at + ServicePort.SIZE / 4);
-    words[at + ServicePort.flags / 4] = reader.flags;
-    words[at + ServicePort.generation / 4]! += ((reader.protocol << 16) | (reader.scheduler << 24)) >>> 0;
-    words[at + ServicePort.affinityTicks / 4] = reader.affinityTicks;
-    words[at + ServicePort.family / 4] = reader.family;
-    this.#stageRanges(reader, words, at);
-    this.#stageSet(reader, slots, 0, words, at + ServicePort.clusterBase / 4);
-    this.#stageSet(reader, slots, 1, words, at + ServicePort.localBase / 4);
-    if (entry === known) {
-      change.kept.push(entry);
-      change.keptSpecs.push(spec);
-      change.keptSlots.push(slots);
-      this.#freeSlices(entry);
-    } else entry.slots = slots;
-    this.#stageFrontends(entry, entry === known, reader);
+    if (known === undefined) {
+      entry.mark = this.#marks;
+      entry.slots = slots;
+    } else this.#keep(entry, spec, slots);
+    this.#stageRecord(entry, known !== undefined, reader);
+    this.#stageFrontends(entry, known !== undefined, reader);
+  }
+
+  #keep(entry: Entry, spec: ServicePortSpec, slots: Slots): void {
+    entry.mark = this.#marks;
+    entry.nextSpec = spec;
+    entry.nextSlots = slots;
+    entry.changesAt = this.#published + 1;
+    this.#change.kept.push(entry);
   }
 
   #addEntry(spec: ServicePortSpec): Entry {
     if (this.#servicePortIds.available === 0) this.#full(spec.id, "servicePorts");
-    const entry: Entry = { index: this.#servicePortIds.take(), spec, slots: [], live: false, mark: 0 };
+    const entry = new Entry(this.#servicePortIds.take(), spec, this.#published + 1);
     this.#change.added.push(entry);
     this.#entries.set(spec.id, entry);
     this.#byIndex[entry.index] = entry;
     return entry;
   }
 
-  #full(id: string, name: "servicePorts" | "backends" | "frontends" | "maglevSlots" | "sourceRanges"): never {
+  #full(
+    id: string,
+    name: "servicePorts" | "extensions" | "backends" | "frontends" | "ipv6Addresses" | "maglevSlots" | "sourceRanges",
+  ): never {
     throw new DataplaneError("MAP_FULL", `${id}: no room: capacity.${name} is ${this.#machine.layout.capacity[name]}`);
   }
 
-  /** Slots of the backends that were read, in their order: those that the entry has, and new ones. */
-  #stageBackends(entry: Entry, reader: ServicePortReader): number[] {
-    const { list, releasedBackends, takenBackends } = this.#change;
+  /** Slots of the backends that were read, in their order: those that the entry has, and new ones. Also left in `#slots`. */
+  #stageBackends(entry: Entry, reader: ServicePortReader): Slots {
+    const { list } = this.#change;
     const { u32 } = this.#machine;
-    const { addresses, ports, weights, backendFlags, backendCount } = reader;
-    const slots = new Array<number>(backendCount).fill(-1);
-    for (const slot of entry.slots) {
+    const { weights, backendFlags, backendCount } = reader;
+    if (backendCount > this.#slots.length) this.#slots = new Int32Array(backendCount * 2);
+    const slots = this.#slots;
+    slots.fill(-1, 0, backendCount);
+    const before = slotCount(entry.slots);
+    for (let i = 0; i < before; i++) {
+      const slot = slotAt(entry.slots, i);
       const at = this.#backendAddress(slot) >> 2;
-      const position = reader.positionOf(u32, at, portOf(u32[at + Backend.port / 4]!));
-      if (position >= 0) {
+      this.#readBackend(at);
+      const portAndWeight = u32[at + Backend.port / 4]!;
+      const position = reader.positionOf(this.#words, 0, portOf(portAndWeight));
+      if (position < 0) list.releaseBackend(slot);
+      else {
         slots[position] = slot;
-        list.changeBackend(slot, weights[position]!, backendFlags[position]!);
-      } else {
-        list.releaseBackend(slot);
-        releasedBackends.push(slot);
+        const weight = weights[position]!;
+        const flags = backendFlags[position]! | (reader.family === 6 ? BackendFlag.IPV6 : 0);
+        if (
+          portAndWeight >>> 16 !== weight ||
+          (u32[at + Backend.flags / 4]! & 0xff & ~BackendFlag.OVERLOADED) !== flags
+        )
+          list.changeBackend(slot, weight, flags);
       }
     }
+    let isRow = true;
     for (let i = 0; i < backendCount; i++) {
-      if (slots[i]! >= 0) continue;
-      if (this.#backendIds.available === 0) this.#full(entry.spec.id, "backends");
-      const slot = this.#backendIds.take();
-      takenBackends.push(slot);
-      slots[i] = slot;
-      const at = this.#backendAddress(slot) >> 2;
-      const generation = u32[at + Backend.generation / 4]! + 1;
-      u32.fill(0, at, at + Backend.SIZE / 4);
-      u32[at] = addresses[i * 4]!;
-      u32[at + 1] = addresses[i * 4 + 1]!;
-      u32[at + 2] = addresses[i * 4 + 2]!;
-      u32[at + 3] = addresses[i * 4 + 3]!;
-      u32[at + Backend.port / 4] = rawPort(ports[i]!) | (backendFlags[i]! << 16);
-      u32[at + Backend.generation / 4] = generation;
-      u32[at + Backend.weight / 4] = weights[i]!;
-      u32[at + Backend.servicePort / 4] = entry.index;
+      if (slots[i]! < 0) slots[i] = this.#takeBackend(entry, reader, i);
+      if (slots[i] !== slots[0]! + i) isRow = false;
     }
-    return slots;
+    if (backendCount === 0) return noSlots;
+    if (isRow) return slots[0]! * ROW + backendCount;
+    return Array.from(slots.subarray(0, backendCount));
+  }
+
+  #takeBackend(
+    entry: Entry,
+    { addresses, family, ports, weights, backendFlags }: ServicePortReader,
+    i: number,
+  ): number {
+    if (this.#backendIds.available === 0) this.#full(entry.spec.id, "backends");
+    const { u32, exports } = this.#machine;
+    let address = addresses[i * 4 + 3]!;
+    let flags = backendFlags[i]!;
+    if (family === 6) {
+      const words = ARGUMENTS >> 2;
+      for (let word = 0; word < 4; word++) u32[words + word] = addresses[i * 4 + word]!;
+      address = exports.takeLongAddress() >>> 0;
+      if (address === NONE) this.#full(entry.spec.id, "ipv6Addresses");
+      flags |= BackendFlag.IPV6;
+    }
+    const slot = this.#backendIds.take();
+    this.#change.takenBackends.push(slot);
+    const at = this.#backendAddress(slot) >> 2;
+    const generation = ((u32[at + Backend.flags / 4]! >>> 16) + 1) & 0xffff;
+    u32[at] = address;
+    u32[at + Backend.port / 4] = (rawPort(ports[i]!) | (weights[i]! << 16)) >>> 0;
+    u32[at + Backend.flags / 4] = (flags | (generation << 16)) >>> 0;
+    u32[at + Backend.servicePort / 4] = entry.index;
+    u32[at + Backend.active / 4] = 0;
+    u32[at + Backend.inactive / 4] = 0;
+    u32[at + Backend.connections / 4] = 0;
+    u32[at + Backend.hop / 4] = 0;
+    return slot;
+  }
+
+  /** Puts the address of a backend's record into `#words`. */
+  #readBackend(at: number): void {
+    const { u32, layout } = this.#machine;
+    const words = this.#words;
+    const address = u32[at]!;
+    if ((u32[at + Backend.flags / 4]! & BackendFlag.IPV6) === 0) {
+      words[0] = 0;
+      words[1] = 0;
+      words[2] = mappedWord;
+      words[3] = address;
+      return;
+    }
+    const from = (layout.regions.longAddresses.address + address * LongAddress.SIZE) >> 2;
+    for (let word = 0; word < 4; word++) words[word] = u32[from + word]!;
   }
 
   #take(pool: 0 | 1 | 2, count: number): number {
@@ -464,7 +627,50 @@ export class DataplaneServiceTables implements ServiceTables {
     for (let i = 0; i < length; i += 3) this.#pools[words[i] as 0 | 1 | 2].free(words[i + 1]!, words[i + 2]!);
   }
 
-  #stageRanges(reader: ServicePortReader, words: Uint32Array, at: number): void {
+  /** Settings, sets and ranges; the backends' slots are in `#slots`. */
+  #stageRecord(entry: Entry, isKept: boolean, reader: ServicePortReader): void {
+    const { u32 } = this.#machine;
+    const settings = reader.flags | (reader.scheduler << 8);
+    const clusterCount = reader.setCounts[0];
+    const clusterBase = this.#stageList(reader, 0);
+    const isLocal = (reader.flags & (ServicePortFlag.INTERNAL_LOCAL | ServicePortFlag.EXTERNAL_LOCAL)) !== 0;
+    let extension: number = NONE;
+    if (isLocal || reader.scheduler !== Scheduler.RANDOM || reader.affinityTicks > 0 || reader.ranges.length > 0) {
+      if (this.#extensionIds.available === 0) this.#full(entry.spec.id, "extensions");
+      extension = this.#extensionIds.take();
+      this.#change.takenExtensions.push(extension);
+      const at = this.#extensionAddress(extension) >> 2;
+      u32.fill(0, at, at + ServicePortExtension.SIZE / 4);
+      this.#stageSet(reader, 0, at, clusterBase);
+      if (isLocal) {
+        const shared = this.#findInList(reader, clusterBase);
+        this.#stageSet(reader, 1, at + ServicePortExtension.localBase / 4, shared ?? this.#stageList(reader, 1));
+      }
+      this.#stageRanges(reader, at);
+    }
+    if (isKept) {
+      this.#freeSlices(entry);
+      this.#change.list.replaceServicePort(
+        entry.index,
+        settings,
+        reader.affinityTicks,
+        extension,
+        clusterBase,
+        clusterCount,
+      );
+      return;
+    }
+    const at = this.#servicePortAddress(entry.index) >> 2;
+    const generation = u32[at]! & 0xffff0000;
+    u32.fill(0, at, at + ServicePort.SIZE / 4);
+    u32[at] = (settings | generation) >>> 0;
+    u32[at + ServicePort.affinityTicks / 4] = reader.affinityTicks;
+    u32[at + ServicePort.extension / 4] = extension;
+    u32[at + ServicePort.clusterBase / 4] = clusterBase;
+    u32[at + ServicePort.clusterCount / 4] = clusterCount;
+  }
+
+  #stageRanges(reader: ServicePortReader, at: number): void {
     const { ranges, vips } = reader;
     if (ranges.length === 0) return;
     const { u32, layout } = this.#machine;
@@ -474,38 +680,63 @@ export class DataplaneServiceTables implements ServiceTables {
       writeAddress(u32, to, address);
       writeAddress(u32, to + Range.maskHigh / 4, mask);
     });
-    words[at + ServicePort.rangesBase / 4] = base;
-    words[at + ServicePort.rangesCount / 4] = ranges.length;
-    words[at + ServicePort.vipsBase / 4] = base + ranges.length;
-    words[at + ServicePort.vipsCount / 4] = vips.length;
+    u32[at + ServicePortExtension.rangesBase / 4] = base;
+    u32[at + ServicePortExtension.rangesCount / 4] = ranges.length;
+    u32[at + ServicePortExtension.vipsBase / 4] = base + ranges.length;
+    u32[at + ServicePortExtension.vipsCount / 4] = vips.length;
   }
 
-  #stageSet(reader: ServicePortReader, slots: readonly number[], which: 0 | 1, words: Uint32Array, at: number): void {
+  /** Makes a list of a set's members unless their slots lie in a row. Returns the set's base. */
+  #stageList(reader: ServicePortReader, which: 0 | 1): number {
     const members = reader.sets[which];
     const count = reader.setCounts[which];
-    const field = (name: "Count" | "Lookup" | "LookupSize" | "Cursor" | "Weight" | "Divisor" | "Maximum") =>
-      at + (ServicePort[`cluster${name}`] - ServicePort.clusterBase) / 4;
-    words[field("Cursor")] = NONE;
-    if (count === 0) return;
-    const { u32, layout } = this.#machine;
+    if (count === 0) return 0;
+    const slots = this.#slots;
+    const first = slots[members[0]!]!;
+    let i = 1;
+    while (i < count && slots[members[i]!] === first + i) i++;
+    if (i === count) return IN_A_ROW + first;
     const base = this.#take(0, count);
+    const { u32, layout } = this.#machine;
     const to = (layout.regions.sets.address >> 2) + base;
+    for (i = 0; i < count; i++) u32[to + i] = slots[members[i]!]!;
+    return base;
+  }
+
+  /** Where in the list of set 0 the members of set 1 are, one after the other; `undefined` when they are not. */
+  #findInList(reader: ServicePortReader, clusterBase: number): number | undefined {
+    if (clusterBase >= IN_A_ROW) return undefined;
+    const [cluster, local] = reader.sets;
+    const [clusterCount, localCount] = reader.setCounts;
+    let offset = 0;
+    while (offset < clusterCount && cluster[offset] !== local[0]) offset++;
+    if (localCount === 0 || offset + localCount > clusterCount) return undefined;
+    for (let i = 1; i < localCount; i++) if (cluster[offset + i] !== local[i]) return undefined;
+    return clusterBase + offset;
+  }
+
+  /** Fills in one set of an extension. */
+  #stageSet(reader: ServicePortReader, which: 0 | 1, at: number, base: number): void {
+    const members = reader.sets[which];
+    const count = reader.setCounts[which];
+    const { u32 } = this.#machine;
+    u32[at + EndpointSet.cursor / 4] = NONE;
+    if (count === 0) return;
+    const slots = this.#slots;
     let divisor = 0;
     let maximum = 0;
     for (let i = 0; i < count; i++) {
-      const member = members[i]!;
-      u32[to + i] = slots[member]!;
-      const weight = reader.weights[member]!;
+      const weight = reader.weights[members[i]!]!;
       if (weight === 0) continue;
       divisor = gcd(divisor, weight);
       if (weight > maximum) maximum = weight;
     }
     if (maximum > 0) maximum -= divisor - 1;
-    words[at] = base;
-    words[field("Count")] = count;
-    words[field("Weight")] = maximum;
-    words[field("Divisor")] = divisor;
-    words[field("Maximum")] = maximum;
+    u32[at + EndpointSet.base / 4] = base;
+    u32[at + EndpointSet.count / 4] = count;
+    u32[at + EndpointSet.weight / 4] = maximum;
+    u32[at + EndpointSet.divisor / 4] = divisor;
+    u32[at + EndpointSet.maximum / 4] = maximum;
     if (reader.scheduler !== Scheduler.MH) return;
     const [size] = maglevSize(count);
     const lookup = this.#take(1, size);
@@ -524,8 +755,8 @@ export class DataplaneServiceTables implements ServiceTables {
       }),
       lookup,
     );
-    words[field("Lookup")] = lookup;
-    words[field("LookupSize")] = size;
+    u32[at + EndpointSet.lookup / 4] = lookup;
+    u32[at + EndpointSet.lookupSize / 4] = size;
   }
 
   #stageFrontends(entry: Entry, hasBefore: boolean, reader: ServicePortReader): void {
@@ -550,122 +781,162 @@ export class DataplaneServiceTables implements ServiceTables {
   }
 
   #stageRemoval(entry: Entry): void {
-    const { list, releasedBackends, removed } = this.#change;
+    const { list, removed } = this.#change;
     const before = this.#before;
     before.readFrontends(entry.spec);
     for (let i = 0; i < before.frontendCount; i++) list.dropFrontend(before.frontends, i * FRONTEND_WORDS, entry.index);
-    for (const slot of entry.slots) {
-      list.releaseBackend(slot);
-      releasedBackends.push(slot);
-    }
+    const count = slotCount(entry.slots);
+    for (let i = 0; i < count; i++) list.releaseBackend(slotAt(entry.slots, i));
     this.#freeSlices(entry);
     list.removeServicePort(entry.index);
+    entry.until = this.#published + 1;
     removed.push(entry);
   }
 
   /** Slices of the pools that a published entry has: free once the change is published. */
   #freeSlices(entry: Entry): void {
     const { u32 } = this.#machine;
-    const { freed } = this.#change;
-    const at = this.#servicePortAddress(entry.index) >> 2;
+    const { freed, freedExtensions } = this.#change;
     const free = (pool: 0 | 1 | 2, base: number, count: number): void => {
-      if (count > 0) pushSlice(freed, pool, base, count);
+      if (count > 0 && base < IN_A_ROW) pushSlice(freed, pool, base, count);
     };
+    const record = this.#servicePortAddress(entry.index) >> 2;
+    const base = u32[record + ServicePort.clusterBase / 4]!;
+    const count = u32[record + ServicePort.clusterCount / 4]!;
+    free(0, base, count);
+    const extension = u32[record + ServicePort.extension / 4]!;
+    if (extension === NONE) return;
+    freedExtensions.push(extension);
+    const at = this.#extensionAddress(extension) >> 2;
     const field = (offset: number): number => u32[at + offset / 4]!;
-    free(0, field(ServicePort.clusterBase), field(ServicePort.clusterCount));
-    free(0, field(ServicePort.localBase), field(ServicePort.localCount));
-    free(1, field(ServicePort.clusterLookup), field(ServicePort.clusterLookupSize));
-    free(1, field(ServicePort.localLookup), field(ServicePort.localLookupSize));
-    free(2, field(ServicePort.rangesBase), field(ServicePort.rangesCount) + field(ServicePort.vipsCount));
+    const localBase = field(ServicePortExtension.localBase);
+    const isShared = localBase >= base && localBase < base + count;
+    if (!isShared) free(0, localBase, field(ServicePortExtension.localCount));
+    free(1, field(ServicePortExtension.clusterLookup), field(ServicePortExtension.clusterLookupSize));
+    free(1, field(ServicePortExtension.localLookup), field(ServicePortExtension.localLookupSize));
+    const ranges = field(ServicePortExtension.rangesCount) + field(ServicePortExtension.vipsCount);
+    free(2, field(ServicePortExtension.rangesBase), ranges);
   }
 
-  /** Throws `MAP_FULL` unless what the change claims fits into the tables of frontends and addresses. */
   #requireRoom(): void {
+    const lack = this.#lack(false);
+    if (lack !== undefined) this.#full("Service ports", lack);
+  }
+
+  /**
+   * What is too small for what the change claims, the table of frontends or the pool of addresses: with `sideBySide` beside what it gives
+   * up.
+   */
+  #lack(sideBySide: boolean): "frontends" | "ipv6Addresses" | undefined {
     const { list } = this.#change;
-    const { capacity } = this.#machine.layout;
-    if (this.#frontends + list.frontends > capacity.frontends) this.#full("Service ports", "frontends");
-    const claimed = list.claims.length / (FrontendChange.SIZE / 4);
-    if (this.#addresses.count + claimed <= capacity.addresses) return;
-    // That may be more than there are addresses: several frontends share one, and some are given up.
-    const { exports, u32 } = this.#machine;
-    const changes = new Map<string, { words: Uint32Array; by: number }>();
-    const count = (words: Uint32Array, by: number): void => {
-      for (let at = 0; at < words.length; at += FrontendChange.SIZE / 4) {
-        if (words[at + 6] === FrontendKind.NODE_PORT) continue;
-        const address = words.subarray(at, at + 5);
-        const key = `${address[0]}:${address[1]}:${address[2]}:${address[3]}`;
-        const known = changes.get(key);
-        if (known === undefined) changes.set(key, { words: address, by });
-        else known.by += by;
-      }
-    };
-    count(list.claims, 1);
-    count(list.drops, -1);
-    let more = 0;
-    for (const { words, by } of changes.values()) {
-      u32.set(words.subarray(0, 4), ARGUMENTS >> 2);
-      const family = words[4]! >>> 24;
-      const present = exports.hasAddress(family) !== 0;
-      if (!present && by > 0) more++;
-      else if (present && exports.addressFrontends(family) + by <= 0) more--;
-    }
-    if (more > 0) this.#addresses.requireRoom(more);
+    const { capacity, control } = this.#machine.layout;
+    if (this.#frontends + list.frontends > capacity.frontends) return "frontends";
+    const used = this.#control("frontendCount");
+    const { claimed, dropped } = list.tableFrontends;
+    // A head whose frontend is given up may stay, for the others of its address; who waits for a frontend has no slot to give up.
+    const left = sideBySide || this.#waiting.size > 0 ? used : used - dropped + Math.min(dropped, used - dropped);
+    if (left + claimed >= control.frontendLines! * 4) return "frontends";
+    const spent = this.#control("longAddressHighWater") - this.#control("longAddressFreeCount");
+    return spent + list.longAddresses > capacity.ipv6Addresses ? "ipv6Addresses" : undefined;
+  }
+
+  #control(field: keyof typeof Control): number {
+    return this.#machine.u32[(CONTROL + Control[field]) >> 2]!;
   }
 
   /** Gives back what a change took. */
   #abandon(): void {
     const change = this.#change;
+    const { u32, exports } = this.#machine;
     const { words, length } = change.takenBackends;
     for (let i = 0; i < length; i++) {
       const slot = words[i]!;
-      this.#machine.view.setUint16(this.#backendAddress(slot) + Backend.flags, 0, true);
+      const at = this.#backendAddress(slot) >> 2;
+      const flags = u32[at + Backend.flags / 4]!;
+      if ((flags & BackendFlag.IPV6) !== 0) exports.giveLongAddress(u32[at]!);
+      u32[at + Backend.flags / 4] = (flags & 0xffff0000) >>> 0;
       this.#backendIds.give(slot);
     }
     this.#free(change.taken);
-    for (const entry of change.added) {
-      this.#entries.delete(entry.spec.id);
-      this.#byIndex[entry.index] = undefined;
-      this.#servicePortIds.give(entry.index);
-    }
+    giveAll(this.#extensionIds, change.takenExtensions);
+    for (const entry of change.added) this.#forget(entry);
+    for (const entry of change.kept) entry.changesAt = NEVER;
+    for (const entry of change.removed) entry.until = NEVER;
     change.clear();
   }
 
-  #publish(): void {
+  /** Publishes a change: in one go, or what was marked in steps. */
+  #publish(isMarked: boolean): void {
     const change = this.#change;
     this.#frontends += change.list.frontends;
-    change.list.publish(
-      this.#machine,
-      (refused) => this.#inherit(refused),
-      (frontend) => {
-        const key = frontendKey(frontend);
-        const waiting = this.#waiting.get(key);
-        if (waiting === undefined) this.#waiting.set(key, [frontend]);
-        else waiting.push(frontend);
-      },
-    );
-    for (const entry of change.removed) {
-      this.#entries.delete(entry.spec.id);
-      this.#byIndex[entry.index] = undefined;
-      this.#servicePortIds.give(entry.index);
-    }
-    for (const entry of change.added) entry.live = true;
-    for (let i = 0; i < change.kept.length; i++) {
-      const entry = change.kept[i]!;
-      entry.spec = change.keptSpecs[i]!;
-      entry.slots = change.keptSlots[i]!;
-    }
+    this.#machine.u32[(CONTROL + Control.backendHighWater) >> 2] = this.#backendIds.highWater;
+    const onDropped = (drops: Uint32Array, refused: ReadonlySet<number>) => this.#inherit(drops, refused);
+    const onRefused = (frontend: Uint32Array) => {
+      const key = frontendKey(frontend);
+      const waiting = this.#waiting.get(key);
+      if (waiting === undefined) this.#waiting.set(key, [frontend]);
+      else waiting.push(frontend);
+    };
+    if (isMarked) change.list.publishMarked(onDropped, onRefused);
+    else change.list.publish(onDropped, onRefused);
+    this.#published++;
     this.#live += change.added.length - change.removed.length;
-    const { words, length } = change.releasedBackends;
-    for (let i = 0; i < length; i++) this.#backendIds.give(words[i]!);
+    this.#isUnsettled = true;
+    this.#settled = 0;
+  }
+
+  #settleAll(): void {
+    if (this.#isUnsettled) while (this.#settle(Number.POSITIVE_INFINITY) > 0);
+  }
+
+  /** Clears away up to `count` entries of what the last change replaced. Returns how many remain. */
+  #settle(count: number): number {
+    if (!this.#isUnsettled) return 0;
+    const change = this.#change;
+    const { list, kept, removed } = change;
+    const { released } = list;
+    const total = released.length + kept.length + removed.length;
+    const listed = list.advance(count);
+    if (listed > 0) return listed + total;
+    list.endPublication();
+    const end = Math.min(total, this.#settled + count);
+    for (let i = this.#settled; i < end; i++) {
+      if (i < released.length) this.#retire(released.words[i]!);
+      else if (i < released.length + kept.length) {
+        const entry = kept[i - released.length]!;
+        entry.spec = entry.nextSpec;
+        entry.slots = entry.nextSlots;
+        entry.changesAt = NEVER;
+      } else this.#forget(removed[i - released.length - kept.length]!);
+    }
+    this.#settled = end;
+    if (end < total) return total - end;
     this.#free(change.freed);
+    giveAll(this.#extensionIds, change.freedExtensions);
     change.clear();
+    this.#isUnsettled = false;
+    return 0;
+  }
+
+  #retire(slot: number): void {
+    const { u32 } = this.#machine;
+    const at = this.#backendAddress(slot) >> 2;
+    const owner = this.#byIndex[u32[at + Backend.servicePort / 4]!];
+    if (owner !== undefined)
+      owner.retired += u32[at + Backend.connections / 4]! + ((u32[at + Backend.flags / 4]! >>> 8) & 0xff) * 2 ** 32;
+    this.#backendIds.give(slot);
+  }
+
+  #forget(entry: Entry): void {
+    this.#entries.delete(entry.spec.id);
+    this.#byIndex[entry.index] = undefined;
+    this.#servicePortIds.give(entry.index);
   }
 
   /** After frontends were given up: who waited for one gets it, and who waited and gave up waits no longer. */
-  #inherit(refused: ReadonlySet<number>): void {
+  #inherit(drops: Uint32Array, refused: ReadonlySet<number>): void {
     if (this.#waiting.size === 0) return;
-    const { drops } = this.#change.list;
-    const words = FrontendChange.SIZE / 4;
+    const words = CHANGE_WORDS;
     const left: string[] = [];
     for (let i = 0; i * words < drops.length; i++) {
       const frontend = drops.subarray(i * words, (i + 1) * words);
@@ -726,23 +997,25 @@ export class DataplaneServiceTables implements ServiceTables {
     return this.#machine.layout.regions.backends.address + slot * Backend.SIZE;
   }
 
+  #extensionAddress(id: number): number {
+    return this.#machine.layout.regions.extensions.address + id * ServicePortExtension.SIZE;
+  }
+
   /** Address and port of a backend slot as a key of maps. */
   #backendKey(slot: number): AddressKey {
-    const { u32 } = this.#machine;
     const at = this.#backendAddress(slot) >> 2;
-    return endpointKeyAt(u32, at, portOf(u32[at + Backend.port / 4]!));
+    this.#readBackend(at);
+    return endpointKeyAt(this.#words, 0, portOf(this.#machine.u32[at + Backend.port / 4]!));
   }
 
   /** Address and port of a backend slot as text, also after its release. */
   backendText(slot: number): { readonly address: string; readonly port: number } {
-    const { u8, u32, view } = this.#machine;
+    const { u8, u32, view, layout } = this.#machine;
     const at = this.#backendAddress(slot);
+    const isLong = (view.getUint8(at + Backend.flags) & BackendFlag.IPV6) !== 0;
+    const long = layout.regions.longAddresses.address + u32[at >> 2]! * LongAddress.SIZE;
     return {
-      address: decodeAddress(
-        u8,
-        at,
-        u32[at >> 2] === 0 && u32[(at >> 2) + 1] === 0 && u32[(at >> 2) + 2] === mappedWord ? 4 : 6,
-      ),
+      address: isLong ? decodeAddress(u8, long, 6) : decodeAddress(u8, at - 12, 4),
       port: view.getUint16(at + Backend.port, false),
     };
   }
@@ -755,6 +1028,10 @@ function pushSlice(list: WordList, pool: 0 | 1 | 2, base: number, count: number)
   list.words[at] = pool;
   list.words[at + 1] = base;
   list.words[at + 2] = count;
+}
+
+function giveAll(pool: IdPool, { words, length }: WordList): void {
+  for (let i = 0; i < length; i++) pool.give(words[i]!);
 }
 
 /** Capacities that the pools follow from, for messages. */
@@ -775,19 +1052,25 @@ function frontendKey(change: Uint32Array): string {
 interface ReplacementSteps {
   begin(): void;
   stage(spec: ServicePortSpec): void;
+  /** After all entries: goes on preparing, by about `count` of them. Returns how many remain. */
+  complete(count: number): number;
   finish(): void;
   oneByOne(): void;
   abandon(): void;
   over(): void;
+  settle(count: number): number;
 }
 
 class Replacement implements ServicePortReplacement {
   readonly #specs: readonly ServicePortSpec[];
   readonly #steps: ReplacementSteps;
   #prepared = 0;
+  /** What remains beside the entries. */
+  #further = 1;
   /** The tables cannot hold old and new side by side. */
   #isTooTight = false;
   #isOver = false;
+  #hasBegun = false;
 
   constructor(specs: readonly ServicePortSpec[], steps: ReplacementSteps) {
     this.#specs = specs;
@@ -795,16 +1078,33 @@ class Replacement implements ServicePortReplacement {
   }
 
   get remaining(): number {
-    return this.#isOver ? 0 : this.#specs.length - this.#prepared;
+    return this.#isOver ? 0 : this.#specs.length - this.#prepared + this.#further;
   }
 
   prepare(count: number): number {
     this.#requireOpen();
     if (this.#isTooTight) return 0;
-    if (this.#prepared === 0) this.#steps.begin();
-    const end = Math.min(this.#specs.length, this.#prepared + count);
+    this.#attempt(() => {
+      const staged = this.#stage(count);
+      if (staged < count) this.#further = this.#steps.complete(count - staged);
+    });
+    return this.remaining;
+  }
+
+  /** Prepares up to `count` entries. Returns how many those were. */
+  #stage(count: number): number {
+    if (!this.#hasBegun) this.#steps.begin();
+    this.#hasBegun = true;
+    const first = this.#prepared;
+    const end = Math.min(this.#specs.length, first + count);
+    for (; this.#prepared < end; this.#prepared++) this.#steps.stage(this.#specs[this.#prepared]!);
+    return end - first;
+  }
+
+  /** Gives up when something is wrong, and the hope for atomic steps when there is no room. */
+  #attempt(prepare: () => void): void {
     try {
-      for (; this.#prepared < end; this.#prepared++) this.#steps.stage(this.#specs[this.#prepared]!);
+      prepare();
     } catch (error) {
       this.#steps.abandon();
       if (!isFull(error)) {
@@ -813,39 +1113,40 @@ class Replacement implements ServicePortReplacement {
       }
       this.#isTooTight = true;
       this.#prepared = this.#specs.length;
+      this.#further = 0;
     }
-    return this.remaining;
   }
 
   commit(): void {
     this.#requireOpen();
-    this.prepare(this.#specs.length);
-    try {
-      if (!this.#isTooTight) {
-        if (this.#specs.length === 0) this.#steps.begin();
-        try {
-          this.#steps.finish();
-          return;
-        } catch (error) {
-          this.#steps.abandon();
-          if (!isFull(error)) throw error;
-        }
-      }
-      this.#steps.oneByOne();
-    } finally {
-      this.#end();
+    if (!this.#isTooTight) {
+      this.#attempt(() => {
+        this.#stage(this.#specs.length);
+        this.#steps.finish();
+      });
     }
+    try {
+      if (this.#isTooTight) this.#steps.oneByOne();
+    } finally {
+      if (!this.#isOver) this.#end();
+    }
+  }
+
+  settle(count: number): number {
+    return this.#isOver ? this.#steps.settle(count) : 0;
   }
 
   discard(): void {
     if (this.#isOver) return;
-    this.#steps.abandon();
+    if (this.#hasBegun) this.#steps.abandon();
     this.#end();
   }
 
   restart(): void {
-    this.#steps.abandon();
+    if (this.#hasBegun) this.#steps.abandon();
+    this.#hasBegun = false;
     this.#prepared = 0;
+    this.#further = 1;
     this.#isTooTight = false;
   }
 

@@ -1,44 +1,78 @@
 import { WordList } from "./word-list.ts";
 
-/** Hands out slices of a fixed array in power-of-two sizes; freed slices are reused by size. */
+/** Hands out slices of a fixed array, rounded up to a size of which there are eight to each doubling; freed ones are reused by size. */
 export class SlotPool {
   readonly #capacity: number;
-  readonly #free: (WordList | undefined)[] = [];
+  readonly #free = new Map<number, WordList>();
   #next = 0;
 
   constructor(capacity: number) {
     this.#capacity = capacity;
   }
 
-  static sizeClass(count: number): number {
-    return count <= 1 ? 0 : 32 - Math.clz32(count - 1);
-  }
-
   /** First index of `count` slots, or `undefined` when there is no room. */
   allocate(count: number): number | undefined {
     if (count === 0) return 0;
-    const size = SlotPool.sizeClass(count);
-    const reused = this.#free[size]?.pop();
+    const size = roundedUp(count);
+    const reused = this.#free.get(size)?.pop();
     if (reused !== undefined) return reused;
-    if (this.#next + (1 << size) > this.#capacity) return undefined;
-    const base = this.#next;
-    this.#next += 1 << size;
-    return base;
+    if (this.#next + size <= this.#capacity) {
+      const base = this.#next;
+      this.#next += size;
+      return base;
+    }
+    return this.#split(size);
+  }
+
+  /** Cuts a larger freed slice; what is left of it is free. */
+  #split(size: number): number | undefined {
+    for (const [larger, list] of this.#free) {
+      if (larger <= size) continue;
+      const base = list.pop();
+      if (base === undefined) continue;
+      let at = base + size;
+      for (let left = larger - size; left > 0; ) {
+        const part = roundedDown(left);
+        this.free(at, part);
+        at += part;
+        left -= part;
+      }
+      return base;
+    }
+    return undefined;
   }
 
   /** Everything is free again. */
   reset(): void {
-    this.#free.length = 0;
+    this.#free.clear();
     this.#next = 0;
   }
 
   free(base: number, count: number): void {
     if (count === 0) return;
-    const size = SlotPool.sizeClass(count);
-    const list = this.#free[size] ?? new WordList();
-    this.#free[size] = list;
+    const size = roundedUp(count);
+    let list = this.#free.get(size);
+    if (list === undefined) {
+      list = new WordList();
+      this.#free.set(size, list);
+    }
     list.push(base);
   }
+}
+
+/** Distance of the sizes around a count. */
+function sizeStep(count: number): number {
+  return count < 16 ? 1 : 2 ** (28 - Math.clz32(count));
+}
+
+function roundedUp(count: number): number {
+  const step = sizeStep(count);
+  return Math.ceil(count / step) * step;
+}
+
+function roundedDown(count: number): number {
+  const step = sizeStep(count);
+  return Math.floor(count / step) * step;
 }
 
 /** So many freed ids are held back before the oldest is handed out again. */
@@ -63,6 +97,11 @@ export class IdPool {
   /** Ids that can still be taken. */
   get available(): number {
     return this.#capacity - this.#next + this.#count;
+  }
+
+  /** Ids from here on were never taken. */
+  get highWater(): number {
+    return this.#next;
   }
 
   take(): number {

@@ -6,7 +6,7 @@
  */
 import { encodeAddress, endpointKey, foldAddress } from "./address-codec.ts";
 import { type Dataplane, internalsOf } from "./dataplane.ts";
-import { Backend, BackendFlag, ServicePort } from "./generated/layout.ts";
+import { Backend, BackendFlag, NONE, ServicePort, ServicePortExtension } from "./generated/layout.ts";
 
 /** What a scheduler sees of a backend besides its weight. */
 export interface BackendLoad {
@@ -41,8 +41,8 @@ export function setBackendLoad(
   if (load.active !== undefined) view.setUint32(at + Backend.active, load.active, true);
   if (load.inactive !== undefined) view.setUint32(at + Backend.inactive, load.inactive, true);
   if (load.overloaded !== undefined) {
-    const flags = view.getUint16(at + Backend.flags, true) & ~BackendFlag.OVERLOADED;
-    view.setUint16(at + Backend.flags, flags | (load.overloaded ? BackendFlag.OVERLOADED : 0), true);
+    const flags = view.getUint8(at + Backend.flags) & ~BackendFlag.OVERLOADED;
+    view.setUint8(at + Backend.flags, flags | (load.overloaded ? BackendFlag.OVERLOADED : 0));
   }
 }
 
@@ -88,10 +88,13 @@ export function maglevTable(dataplane: Dataplane, servicePort: string): string[]
   const { machine, tables } = internalsOf(dataplane);
   const entry = [...tables.servicePorts()].find((one) => one.id === servicePort);
   if (entry === undefined) return [];
-  const at = machine.layout.regions.servicePorts.address + entry.index * ServicePort.SIZE;
-  const from =
-    (machine.layout.regions.lookup.address >> 2) + machine.view.getUint32(at + ServicePort.clusterLookup, true);
-  const size = machine.view.getUint32(at + ServicePort.clusterLookupSize, true);
+  const { extensions, lookup, servicePorts } = machine.layout.regions;
+  const record = servicePorts.address + entry.index * ServicePort.SIZE;
+  const extension = machine.view.getUint32(record + ServicePort.extension, true);
+  if (extension === NONE) return [];
+  const at = extensions.address + extension * ServicePortExtension.SIZE;
+  const from = (lookup.address >> 2) + machine.view.getUint32(at + ServicePortExtension.clusterLookup, true);
+  const size = machine.view.getUint32(at + ServicePortExtension.clusterLookupSize, true);
   return Array.from(machine.u32.subarray(from, from + size), (slot) => {
     const { address, port } = tables.backendText(slot);
     return `${address}:${port}`;

@@ -39,7 +39,10 @@ export function dial(
 ): string {
   sourcePort = sourcePort >= 65000 ? 1024 : sourcePort + 1;
   const ports = { sourcePort: options.sourcePort ?? sourcePort, destinationPort: options.port ?? 80 };
-  const base = packet().ipv4({ source: options.source ?? "10.244.1.20", destination });
+  const source = options.source ?? "10.244.1.20";
+  const base = destination.includes(":")
+    ? packet().ipv6({ source, destination })
+    : packet().ipv4({ source, destination });
   const bytes =
     options.protocol === "UDP" ? base.udp(ports).build() : base.tcp({ ...ports, flags: options.flags ?? "S" }).build();
   const result = dataplane.process(bytes, { now: options.now ?? 1 });

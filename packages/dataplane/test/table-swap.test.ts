@@ -137,8 +137,8 @@ describe("replacement of all Service ports", { timeout: 120_000 }, () => {
     }
   });
 
-  test("more frontends or addresses than fit are refused before anything changes", () => {
-    const dataplane = createDataplane({ seed: 1, capacity: { frontends: 8, addresses: 4 } });
+  test("more frontends or IPv6 addresses than fit are refused before anything changes", () => {
+    const dataplane = createDataplane({ seed: 1, capacity: { frontends: 8, ipv6Addresses: 6 } });
     const ports = (address: string, count: number) =>
       Array.from({ length: count }, (_, i) => ({ kind: "ExternalIP" as const, address, port: 80 + i }));
     const many = spec("a", "", ["10.0.0.1"], { frontends: ports("5.6.7.8", 6) });
@@ -146,13 +146,26 @@ describe("replacement of all Service ports", { timeout: 120_000 }, () => {
     expect(code(() => dataplane.setServicePort(spec("b", "", [], { frontends: ports("5.6.7.9", 3) })))).toBe(
       "MAP_FULL",
     );
-    // Six frontends share an address, so that three more addresses fit beside it, and four do not.
-    const five = ["1", "2", "3", "4"].map((last) => spec(last, `10.96.0.${last}`, ["10.0.0.1"]));
-    expect(
-      code(() => dataplane.replaceServicePorts([spec("a", "", [], { frontends: ports("5.6.7.8", 4) }), ...five])),
-    ).toBe("MAP_FULL");
-    expect(dial(dataplane, "5.6.7.8")).toBe("10.0.0.1");
-    dataplane.replaceServicePorts(five);
+    const long = (id: string, endpoints: number) =>
+      spec(id, "", [], {
+        family: "IPv6",
+        frontends: [{ kind: "ClusterIP", address: `fd00::${id}`, port: 80 }],
+        cluster: Array.from({ length: endpoints }, (_, i) => ({ address: `fd01::${id}:${i + 1}`, port: 8080 })),
+        hasAny: true,
+      });
+    for (let n = 0; n < 50; n++) {
+      // Four backends and a frontend, then one more of each; neither two backends nor a frontend and two.
+      dataplane.setServicePort(long("1", 4));
+      expect(code(() => dataplane.setServicePort(long("2", 1)))).toBe("MAP_FULL");
+      expect(code(() => dataplane.setServicePort(long("1", 6)))).toBe("MAP_FULL");
+      expect(code(() => dataplane.replaceServicePorts([long("1", 5), long("2", 1)]))).toBe("MAP_FULL");
+      dataplane.setServicePort(long("1", 5));
+      expect(dataplane.size()).toMatchObject({ servicePorts: 2, backends: 6 });
+      expect(dial(dataplane, "5.6.7.8")).toBe("10.0.0.1");
+      dataplane.removeServicePort("1");
+    }
+    const others = ["1", "2", "3", "4"].map((last) => spec(last, `10.96.0.${last}`, ["10.0.0.1"]));
+    dataplane.replaceServicePorts(others);
     expect(dial(dataplane, "10.96.0.4")).toBe("10.0.0.1");
     expect(dial(dataplane, "5.6.7.8")).toBe("5.6.7.8");
   });

@@ -3,7 +3,7 @@ import { Hash } from "../hash";
 import { Prefixes } from "./prefixes";
 import { Tables } from "./tables";
 
-/** Addresses with a meaning: the node's own, those that take node ports, cluster IPs and the other Service addresses. */
+/** Addresses with a meaning beside those of Services: the node's own, those that take node ports, and those that are announced. */
 export class Addresses {
   /** Address of the slot, or 0. */
   static find(high: u64, low: u64, family: u32): usize {
@@ -75,36 +75,17 @@ export class Addresses {
     slot.family = <u16>family;
     slot.flags = 0;
     slot.port = NONE;
-    slot.clusterIPs = 0;
-    slot.services = 0;
     Tables.control.addressCount++;
     return slot;
   }
 
-  /** Sets the flags that the host decides, and the port that answers for the address; those of frontends stay. */
+  /** Sets the flags, and the port that answers for the address; without either it is removed. */
   static set(high: u64, low: u64, family: u32, flags: u32, port: u32): void {
     const slot = Addresses.ensure(high, low, family);
-    slot.port = port;
-    Addresses.settle(slot, <u16>flags);
-  }
-
-  /** Counts frontends of an address: `by` more cluster IPs or more of the other kinds. */
-  static count(high: u64, low: u64, family: u32, isClusterIP: bool, by: i32): void {
-    const slot = Addresses.ensure(high, low, family);
-    if (isClusterIP) slot.clusterIPs += by;
-    else slot.services += by;
-    Addresses.settle(slot, slot.flags);
-  }
-
-  /** Brings the flags of a slot up to date; a slot without any is removed. */
-  static settle(slot: Address, wanted: u16): void {
-    const before = slot.flags;
-    let flags: u32 = <u32>wanted & ~(AddressFlag.CLUSTER_IP | AddressFlag.SERVICE_IP);
-    if (slot.clusterIPs != 0) flags |= AddressFlag.CLUSTER_IP;
-    if (slot.services != 0) flags |= AddressFlag.SERVICE_IP;
+    if (<u32>slot.flags != flags) Tables.control.routeEpoch++;
     slot.flags = <u16>flags;
-    if (<u32>before != flags) Tables.control.routeEpoch++;
-    if (flags == 0 && slot.port == NONE) Addresses.remove(slot);
+    slot.port = port;
+    if (flags == 0 && port == NONE) Addresses.remove(slot);
   }
 
   static remove(slot: Address): void {

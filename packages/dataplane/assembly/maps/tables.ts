@@ -4,9 +4,10 @@ import {
   Connection,
   Control,
   CONTROL,
+  LongAddress,
   Port,
   ServicePort,
-  ServicePortCounters,
+  ServicePortExtension,
 } from "../generated/layout";
 
 /** Where things lie: the control block is at a fixed address and holds the bases of all maps. */
@@ -20,15 +21,19 @@ export class Tables {
   }
 
   @inline static servicePort(id: u32): ServicePort {
-    return changetype<ServicePort>(<usize>(Tables.control.servicePorts + (id << 7)));
+    return changetype<ServicePort>(<usize>(Tables.control.servicePorts + (id << 6)));
   }
 
-  @inline static counters(id: u32): ServicePortCounters {
-    return changetype<ServicePortCounters>(<usize>(Tables.control.servicePortCounters + (id << 6)));
+  @inline static extension(id: u32): ServicePortExtension {
+    return changetype<ServicePortExtension>(<usize>(Tables.control.extensions + (id << 7)));
   }
 
   @inline static backend(id: u32): Backend {
-    return changetype<Backend>(<usize>(Tables.control.backends + (id << 6)));
+    return changetype<Backend>(<usize>(Tables.control.backends + (id << 5)));
+  }
+
+  @inline static longAddress(id: u32): LongAddress {
+    return changetype<LongAddress>(<usize>(Tables.control.longAddresses + (id << 4)));
   }
 
   @inline static port(id: u32): Port {

@@ -2,6 +2,8 @@ import { Conntrack } from "../conntrack";
 import { Connection, ConnectionFlag, NONE, TcpState, Verdict } from "../generated/layout";
 import { Decision, Lookup } from "../lookup";
 import { AffinityMap } from "../maps/affinity";
+import { Backends } from "../maps/backends";
+import { ServicePorts } from "../maps/service-ports";
 import { Tables } from "../maps/tables";
 
 /**
@@ -25,16 +27,14 @@ export class Connect {
     const control = Tables.control;
     if (control.tracing) return Decision.verdict;
     const servicePortId = Decision.servicePort;
-    if (Decision.verdict == Verdict.REJECT && servicePortId != NONE) Tables.counters(servicePortId).rejected++;
-    if (Decision.verdict == Verdict.DROP && servicePortId != NONE) Tables.counters(servicePortId).dropped++;
+    if (Decision.verdict == Verdict.REJECT && servicePortId != NONE) ServicePorts.reject(servicePortId);
+    if (Decision.verdict == Verdict.DROP && servicePortId != NONE) ServicePorts.drop(servicePortId);
     if (Decision.verdict != Verdict.TX) return Decision.verdict;
     const id = Conntrack.allocate();
     const servicePort = Tables.servicePort(servicePortId);
     const backend = Tables.backend(Decision.backend);
     const generation = Lookup.generation(backend, servicePort);
-    Tables.counters(servicePortId).connections++;
-    backend.connections++;
-    backend.selected = control.now;
+    Backends.countConnection(backend);
     if (servicePort.affinityTicks != 0)
       AffinityMap.update(
         sourceHigh,
@@ -53,8 +53,8 @@ export class Connect {
     c.destinationLow = destinationLow;
     c.ports = ports;
     c.meta = <u16>meta;
-    c.replySourceHigh = backend.addressHigh;
-    c.replySourceLow = backend.addressLow;
+    c.replySourceHigh = Backends.high(backend);
+    c.replySourceLow = Backends.low(backend);
     c.replyDestinationHigh = sourceHigh;
     c.replyDestinationLow = sourceLow;
     c.replyPorts = <u32>backend.port | (ports << 16);

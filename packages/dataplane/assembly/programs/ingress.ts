@@ -9,7 +9,6 @@ import {
   DROP_COUNTERS,
   EventKind,
   Fragment,
-  Frontend,
   MasqueradeReason,
   NONE,
   Parsed,
@@ -26,11 +25,13 @@ import { Hash } from "../hash";
 import { Decision, Lookup } from "../lookup";
 import { Addresses } from "../maps/addresses";
 import { AffinityMap } from "../maps/affinity";
+import { Backends } from "../maps/backends";
 import { ConnectionIndex } from "../maps/connection-index";
 import { Events } from "../maps/events";
 import { Fragments } from "../maps/fragments";
 import { Frontends } from "../maps/frontends";
 import { Prefixes } from "../maps/prefixes";
+import { ServicePorts } from "../maps/service-ports";
 import { Tables } from "../maps/tables";
 import { Nat } from "../nat";
 import { Parse } from "../parse";
@@ -121,7 +122,7 @@ export class Ingress {
         Plain.complete(p, Descriptors.at(start + ((slot - PARSED) >> 7)));
       }
       if ((p.flags & ParsedFlag.PORTS) == 0 || p.reason != Reason.NONE) continue;
-      const at = Frontends.at(p.destinationHigh, p.destinationLow, Frontends.key(p.ports >> 16, p.meta));
+      const at = Frontends.at(p.destinationHigh, p.destinationLow);
       sink += load<u32>(at);
       p.frontend = <u32>at;
       store<u32>(STRANGERS + ((<usize>kept) << 2), slot);
@@ -138,16 +139,13 @@ export class Ingress {
       );
       p.frontend = <u32>found;
       if (found == 0) continue;
-      const id = changetype<Frontend>(found).servicePort;
-      const servicePort = Tables.servicePort(id);
-      const set = Schedule.set(servicePort, 0);
-      sink += load<u32>(changetype<usize>(Tables.counters(id)));
+      const set = Schedule.set(Tables.servicePort(Frontends.servicePort(found)), 0);
       if (set.count == 0) continue;
       random = Random.after(random);
       const backend = Tables.backend(Schedule.member(set, Random.scale(Random.bits(random), set.count)));
       const reply = Hash.tuple(
-        backend.addressHigh,
-        backend.addressLow,
+        Backends.high(backend),
+        Backends.low(backend),
         p.sourceHigh,
         p.sourceLow,
         <u32>backend.port | (p.ports << 16),
@@ -343,11 +341,11 @@ export class Ingress {
     const opening = Conntrack.opening(p.meta, p.tcpFlags);
     if (opening == 0 && Decision.verdict != Verdict.DROP) return Emit.drop(p, Reason.INVALID_CONNECTION_STATE);
     if (Decision.verdict == Verdict.DROP) {
-      if (servicePort != NONE && !control.tracing) Tables.counters(servicePort).dropped++;
+      if (servicePort != NONE && !control.tracing) ServicePorts.drop(servicePort);
       return Emit.drop(p, Decision.reason);
     }
     if (Decision.verdict == Verdict.REJECT) {
-      if (servicePort != NONE && !control.tracing) Tables.counters(servicePort).rejected++;
+      if (servicePort != NONE && !control.tracing) ServicePorts.reject(servicePort);
       return p.meta >> 8 == 4 ? Icmp.error(p, 3, 3, 0, Decision.reason) : Icmp.error(p, 1, 4, 0, Decision.reason);
     }
     const backend = Tables.backend(Decision.backend);
@@ -361,8 +359,8 @@ export class Ingress {
     return Ingress.open(
       p,
       opening - 1,
-      backend.addressHigh,
-      backend.addressLow,
+      Backends.high(backend),
+      Backends.low(backend),
       ports,
       masquerade,
       servicePort,
@@ -374,8 +372,8 @@ export class Ingress {
   static routeTo(p: Parsed, backend: Backend): u32 {
     const control = Tables.control;
     if (!control.forwarding) return 0;
-    if (Routes.isKnown(backend)) {
-      p.route = backend.route;
+    if (Backends.isRouted(backend)) {
+      p.route = Backends.route(backend);
       if (p.route == 0) {
         p.egress = control.hostPort;
         return 0;
@@ -384,11 +382,8 @@ export class Ingress {
       p.egress = route.port;
       return Emit.admit(p, route);
     }
-    const stop = Emit.route(p, backend.addressHigh, backend.addressLow);
-    if (stop == 0 && !control.tracing) {
-      backend.route = p.route;
-      backend.routeEpoch = control.routeEpoch;
-    }
+    const stop = Emit.route(p, Backends.high(backend), Backends.low(backend));
+    if (stop == 0) Backends.remember(backend, p.route);
     return stop;
   }
 
@@ -501,7 +496,7 @@ export class Ingress {
     } else {
       if (servicePort != NONE) {
         flags |= Ingress.account(c, servicePort, backendId);
-        if (masquerade != MasqueradeReason.NO) Tables.servicePort(servicePort).masqueraded++;
+        if (masquerade != MasqueradeReason.NO) ServicePorts.masquerade(servicePort);
       }
       c.flags = <u8>flags;
       if (!Conntrack.commit(id, p.hash, Nat.replyHash)) {
@@ -554,11 +549,8 @@ export class Ingress {
   static account(c: Connection, servicePortId: u32, backendId: u32): u32 {
     const servicePort = Tables.servicePort(servicePortId);
     const backend = Tables.backend(backendId);
-    const counters = Tables.counters(servicePortId);
     c.generation = Lookup.generation(backend, servicePort);
-    counters.connections++;
-    backend.connections++;
-    backend.selected = Tables.control.now;
+    Backends.countConnection(backend);
     if (servicePort.affinityTicks != 0)
       AffinityMap.update(
         c.sourceHigh,
