@@ -7,7 +7,12 @@ import { Random } from "./random";
  * order; comparisons are strict, so the earliest wins a tie. `random` is what kube-proxy's iptables and nftables modes do.
  */
 export class Schedule {
-  @inline static member(set: EndpointSet, index: u32): u32 {
+  /** Member of a set whose scheduler walks over a list: such sets always have one. */
+  @inline static listed(set: EndpointSet, index: u32): u32 {
+    return load<u32>(<usize>(Tables.control.sets + ((set.base + index) << 2)));
+  }
+
+  static member(set: EndpointSet, index: u32): u32 {
     const base = set.base;
     if ((base & IN_A_ROW) != 0) return (base & ~IN_A_ROW) + index;
     return load<u32>(<usize>(Tables.control.sets + ((base + index) << 2)));
@@ -54,7 +59,7 @@ export class Schedule {
       return Schedule.sourceHash(set, Schedule.slot256(Schedule.foldAddress(sourceHigh, sourceLow, family)));
     if (scheduler == Scheduler.DH) {
       return Schedule.usable(
-        Schedule.member(set, Schedule.slot256(Schedule.foldAddress(destinationHigh, destinationLow, family)) % count),
+        Schedule.listed(set, Schedule.slot256(Schedule.foldAddress(destinationHigh, destinationLow, family)) % count),
       );
     }
     if (scheduler == Scheduler.MH)
@@ -80,7 +85,7 @@ export class Schedule {
     let i: u32 = set.cursor == NONE ? 0 : set.cursor + 1;
     for (let k: u32 = 0; k < set.count; k++) {
       if (i >= set.count) i = 0;
-      const id = Schedule.member(set, i);
+      const id = Schedule.listed(set, i);
       if (Schedule.isAvailable(Tables.backend(id))) {
         if (!Tables.control.tracing) set.cursor = i;
         return id;
@@ -106,7 +111,7 @@ export class Schedule {
         if (weight <= 0) weight = maximum;
         if (--passes < 0) return NONE;
       }
-      const id = Schedule.member(set, i);
+      const id = Schedule.listed(set, i);
       const backend = Tables.backend(id);
       if (Schedule.isAvailable(backend) && <i32>backend.weight >= weight) {
         if (!Tables.control.tracing) {
@@ -125,7 +130,7 @@ export class Schedule {
     let bestLoad: u64 = 0;
     let bestWeight: u64 = 1;
     for (let i: u32 = 0; i < set.count; i++) {
-      const id = Schedule.member(set, i);
+      const id = Schedule.listed(set, i);
       const backend = Tables.backend(id);
       if (!Schedule.isAvailable(backend)) continue;
       const active = <u64>backend.active;
@@ -168,14 +173,14 @@ export class Schedule {
     let total: u32 = 0;
     let weighted = false;
     for (let i: u32 = 0; i < set.count; i++) {
-      const weight = max<u32>(Tables.backend(Schedule.member(set, i)).weight, 1);
+      const weight = max<u32>(Tables.backend(Schedule.listed(set, i)).weight, 1);
       if (weight != 1) weighted = true;
       total += min<u32>(weight, 256);
     }
-    if (!weighted) return Schedule.usable(Schedule.member(set, slot % set.count));
+    if (!weighted) return Schedule.usable(Schedule.listed(set, slot % set.count));
     let rest = slot % total;
     for (let i: u32 = 0; i < set.count; i++) {
-      const id = Schedule.member(set, i);
+      const id = Schedule.listed(set, i);
       const weight = min<u32>(max<u32>(Tables.backend(id).weight, 1), 256);
       if (rest < weight) return Schedule.usable(id);
       rest -= weight;

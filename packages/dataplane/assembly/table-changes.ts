@@ -150,12 +150,12 @@ export class TableChanges {
     const cursor = before.cursor;
     if (cursor == NONE || before.count == 0) return NONE;
     // Places are noted where routes are remembered, which are then forgotten.
-    for (let i: u32 = 0; i < before.count; i++) TableChanges.note(Tables.backend(Schedule.member(before, i)), 0);
-    for (let i: u32 = 0; i < after.count; i++) TableChanges.note(Tables.backend(Schedule.member(after, i)), i + 1);
+    for (let i: u32 = 0; i < before.count; i++) TableChanges.note(Tables.backend(Schedule.listed(before, i)), 0);
+    for (let i: u32 = 0; i < after.count; i++) TableChanges.note(Tables.backend(Schedule.listed(after, i)), i + 1);
     let moved: u32 = NONE;
     for (let i = <i32>min<u32>(cursor, before.count - 1); i >= 0; i--) {
       const position = load<u32>(
-        changetype<usize>(Tables.backend(Schedule.member(before, <u32>i))),
+        changetype<usize>(Tables.backend(Schedule.listed(before, <u32>i))),
         offsetof<Backend>("hop"),
       );
       if (position != 0) {
@@ -163,7 +163,7 @@ export class TableChanges {
         break;
       }
     }
-    for (let i: u32 = 0; i < after.count; i++) TableChanges.note(Tables.backend(Schedule.member(after, i)), 0);
+    for (let i: u32 = 0; i < after.count; i++) TableChanges.note(Tables.backend(Schedule.listed(after, i)), 0);
     return moved;
   }
 

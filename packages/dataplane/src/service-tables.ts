@@ -686,7 +686,7 @@ export class DataplaneServiceTables implements ServiceTables {
     u32[at + ServicePortExtension.vipsCount / 4] = vips.length;
   }
 
-  /** Makes a list of a set's members unless their slots lie in a row. Returns the set's base. */
+  /** Makes a list of a set's members, unless their slots lie in a row and the scheduler picks by number. Returns the set's base. */
   #stageList(reader: ServicePortReader, which: 0 | 1): number {
     const members = reader.sets[which];
     const count = reader.setCounts[which];
@@ -695,7 +695,7 @@ export class DataplaneServiceTables implements ServiceTables {
     const first = slots[members[0]!]!;
     let i = 1;
     while (i < count && slots[members[i]!] === first + i) i++;
-    if (i === count) return IN_A_ROW + first;
+    if (i === count && reader.scheduler === Scheduler.RANDOM) return IN_A_ROW + first;
     const base = this.#take(0, count);
     const { u32, layout } = this.#machine;
     const to = (layout.regions.sets.address >> 2) + base;

@@ -20,7 +20,7 @@ export class Frontends {
     return <usize>(control.frontends + ((<u32>(((hash >> 32) * <u64>control.frontendLines) >> 32)) << 6));
   }
 
-  @inline static after(line: usize): usize {
+  static after(line: usize): usize {
     const control = Tables.control;
     const next = line + 64;
     return next == <usize>(control.frontends + (control.frontendLines << 6)) ? <usize>control.frontends : next;
@@ -45,7 +45,7 @@ export class Frontends {
   }
 
   /** Address of the line that an address says. */
-  @inline static at(high: u64, low: u64): usize {
+  static at(high: u64, low: u64): usize {
     return Frontends.line(Hash.address(high, low, 0x6b79a4f5));
   }
 
@@ -59,7 +59,11 @@ export class Frontends {
     return Frontends.hasOthers(frontend) ? Frontends.other(frontend.address, key, hidden, 0) : 0;
   }
 
-  /** The head of an address: 0 when no frontend has it. */
+  static headOf(high: u64, low: u64, family: u32): usize {
+    return Frontends.head(Frontends.at(high, low), high, low, family);
+  }
+
+  /** The head of an address, from its line on: 0 when no frontend has it. */
   static head(line: usize, high: u64, low: u64, family: u32): usize {
     const word = <u32>(low >> 32);
     while (true) {
@@ -83,7 +87,7 @@ export class Frontends {
     return (<u32>head.clusterIPs | <u32>head.services | (head.owner & OTHERS)) != 0;
   }
 
-  @inline static otherLine(address: u32, key: u32): usize {
+  static otherLine(address: u32, key: u32): usize {
     return Frontends.line(Hash.address(<u64>address, <u64>key, 0x2c1b3c6d));
   }
 
@@ -107,12 +111,12 @@ export class Frontends {
 
   /** Is an address in use by any frontend, also by one that packets do not see now? */
   @inline static hasAddress(high: u64, low: u64, family: u32): bool {
-    return Frontends.head(Frontends.at(high, low), high, low, family) != 0;
+    return Frontends.headOf(high, low, family) != 0;
   }
 
   /** Is an address the cluster IP of a Service? */
   static isClusterIP(high: u64, low: u64, family: u32): bool {
-    const head = Frontends.head(Frontends.at(high, low), high, low, family);
+    const head = Frontends.headOf(high, low, family);
     if (head == 0) return false;
     const frontend = changetype<Frontend>(head);
     if (frontend.clusterIPs != 0) return true;
@@ -128,7 +132,7 @@ export class Frontends {
    */
   static claim(high: u64, low: u64, key: u32, servicePort: u32, kind: u32, mark: u32): bool {
     const owner = servicePort | mark | (kind << 29);
-    const found = Frontends.head(Frontends.at(high, low), high, low, key >> 24);
+    const found = Frontends.headOf(high, low, key >> 24);
     if (found == 0) {
       const head = Frontends.enter(Frontends.at(high, low));
       head.address = key >> 24 == 4 ? <u32>(low >> 32) : LongAddresses.take(high, low);
@@ -171,7 +175,7 @@ export class Frontends {
 
   /** The frontend of that Service port with that mark or, for 0, without any; 0 for none. */
   static held(high: u64, low: u64, key: u32, servicePort: u32, mark: u32): usize {
-    const head = Frontends.head(Frontends.at(high, low), high, low, key >> 24);
+    const head = Frontends.headOf(high, low, key >> 24);
     if (head == 0) return 0;
     const wanted = servicePort | mark;
     const relevant = FrontendMark.ID | FrontendMark.BORN | FrontendMark.DYING;
@@ -188,7 +192,7 @@ export class Frontends {
     if ((frontend.owner & FrontendMark.HEAD) == 0) {
       const kind = Frontends.kind(found);
       Frontends.leave(found);
-      const head = changetype<Frontend>(Frontends.head(Frontends.at(high, low), high, low, key >> 24));
+      const head = changetype<Frontend>(Frontends.headOf(high, low, key >> 24));
       if (mark == 0) Frontends.count(head, kind, -1);
       if (Frontends.isVacant(head) && !Frontends.hasOthers(head)) Frontends.removeHead(changetype<usize>(head));
       return true;
@@ -224,7 +228,7 @@ export class Frontends {
     const frontend = changetype<Frontend>(found);
     frontend.owner |= FrontendMark.DYING;
     if ((frontend.owner & FrontendMark.HEAD) != 0) return true;
-    const head = changetype<Frontend>(Frontends.head(Frontends.at(high, low), high, low, key >> 24));
+    const head = changetype<Frontend>(Frontends.headOf(high, low, key >> 24));
     const kind = Frontends.kind(found);
     Frontends.count(head, kind, -1);
     head.owner |=
@@ -239,13 +243,13 @@ export class Frontends {
     const frontend = changetype<Frontend>(found);
     frontend.owner &= ~mark;
     if ((frontend.owner & FrontendMark.HEAD) != 0) return;
-    const head = changetype<Frontend>(Frontends.head(Frontends.at(high, low), high, low, key >> 24));
+    const head = changetype<Frontend>(Frontends.headOf(high, low, key >> 24));
     Frontends.count(head, Frontends.kind(found), 1);
   }
 
   /** Once no frontend of an address is marked any more, its head forgets that some were. */
   static forget(high: u64, low: u64, family: u32): void {
-    const found = Frontends.head(Frontends.at(high, low), high, low, family);
+    const found = Frontends.headOf(high, low, family);
     if (found == 0) return;
     const head = changetype<Frontend>(found);
     head.owner &= ~OTHERS;
