@@ -24,12 +24,17 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "1.5" },
     services: { type: "string", default: "10,10000" },
     measures: { type: "string", default: "flood,connect,roundtrip,bulk" },
+    systems: { type: "string", default: "c,nftables,node,packet,segments" },
   },
 });
 const rounds = Number(values.rounds);
 const seconds = Number(values.seconds);
 const flows = 64;
 const parallel = 32;
+const wanted = new Set(values.systems.split(","));
+/** How frames come into a node, by the names of `--systems`. */
+const nodes = { node: "af-xdp", packet: "packet", segments: "segments" };
+const titles = { node: "node", packet: "node, packet sockets", segments: "node, packet sockets with segments" };
 
 const capabilities = probe();
 const missing = [capabilities.namespaces, capabilities.xdp, capabilities.launcher].find((found) => !found.available);
@@ -106,10 +111,13 @@ async function compare() {
   const [loadProgram, forwarder] = [compile("load"), compile("af-xdp-forwarder")];
   const systems = [];
   try {
-    const candidates = [["AF_XDP in C", 10_000, (count) => startAfXdp(count, forwarder)]];
+    const candidates = [];
+    if (wanted.has("c")) candidates.push(["AF_XDP in C", 10_000, (count) => startAfXdp(count, forwarder)]);
     for (const count of values.services.split(",").map(Number)) {
-      if (hasProgram("nft")) candidates.push(["nftables", count, startNftables]);
-      candidates.push(["node", count, startNode]);
+      if (wanted.has("nftables") && hasProgram("nft")) candidates.push(["nftables", count, startNftables]);
+      for (const [name, frames] of Object.entries(nodes)) {
+        if (wanted.has(name)) candidates.push([titles[name], count, () => startNode(count, { frames })]);
+      }
     }
     for (const [kind, count, start] of candidates) {
       const name = `${kind}, ${count} Services`;

@@ -11,8 +11,9 @@ makes requests through all of them, and prints who answered and what the datapla
 
   --mode auto|netns|gateway|none  netns: pods and nodes are network namespaces (Linux, root); gateway: pods are processes on
                                   loopback ports (anywhere); none: objects only. Default auto: what the machine allows
-  --frames auto|af-xdp|packet     mode netns: how frames come into the nodes. Default auto: by AF_XDP where the machine has it,
-                                  else by packet sockets
+  --frames auto|af-xdp|packet|segments
+                                  mode netns: how frames come into the nodes. Default auto: by AF_XDP where the machine has it,
+                                  else by packet sockets; segments: by these, and TCP segments stay together
   --nodes N                       number of nodes, 1 to 8 (default 2)
   --once                          end after the table: exit code 0 when every request went where it had to
   --empty                         no application and no requests
@@ -38,7 +39,7 @@ function number(name: string, text: string | undefined, min: number, max: number
 
 const apiServers = ["embedded", "process"] as const;
 const modes = ["auto", "netns", "gateway", "none"] as const;
-const frameInterfaces = ["auto", "af-xdp", "packet"] as const;
+const frameInterfaces = ["auto", "af-xdp", "packet", "segments"] as const;
 
 /**
  * Runs the command line. @returns the exit code: 0, 1 for a failure, 2 for wrong usage

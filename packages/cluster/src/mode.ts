@@ -25,6 +25,7 @@ export interface ChosenMode {
 export const frameInterfaceNames: Readonly<Record<FrameInterface, string>> = {
   "af-xdp": "AF_XDP",
   packet: "packet sockets",
+  segments: "packet sockets with segments",
 };
 
 /**
@@ -37,7 +38,7 @@ export const frameInterfaceNames: Readonly<Record<FrameInterface, string>> = {
 export function chooseMode(wanted: ClusterMode | "auto", frames: FrameInterface | "auto" = "auto"): ChosenMode {
   if (wanted === "gateway" || wanted === "none") return { mode: wanted, reason: "asked for" };
   const { namespaces, launcher, xdp, packets } = probe();
-  const ways: Readonly<Record<FrameInterface, Capability>> = { "af-xdp": xdp, packet: packets };
+  const ways: Readonly<Record<FrameInterface, Capability>> = { "af-xdp": xdp, packet: packets, segments: packets };
   const way = frames !== "auto" ? frames : xdp.available ? "af-xdp" : "packet";
   const missing = [namespaces, ways[way], launcher].find((capability) => !capability.available);
   if (missing === undefined) {

@@ -1,14 +1,21 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import type { FrontendSpec, ServicePortSpec } from "@portolan/dataplane";
 import { packet } from "@portolan/net";
+import { setOffloads } from "@portolan/netio-linux";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createNetnsFabric, type NetnsFabric, type NetnsNode, type NetworkPlace } from "../src/netns/index.ts";
+import {
+  createNetnsFabric,
+  type NetnsFabric,
+  type NetnsNode,
+  type NetworkPlace,
+  type PodNamespace,
+} from "../src/netns/index.ts";
 import { frameInterfaces } from "./frame-interfaces.ts";
 
 describe.each(frameInterfaces("nodes as network namespaces"))("nodes as network namespaces, frames by %s", (frames) => {
   let fabric: NetnsFabric;
   let nodes: NetnsNode[];
-  const pods = new Map<string, NetworkPlace>();
+  const pods = new Map<string, PodNamespace>();
   const running: ReturnType<typeof spawn>[] = [];
   const errors: Error[] = [];
 
@@ -186,7 +193,7 @@ describe.each(frameInterfaces("nodes as network namespaces"))("nodes as network 
     await fabric?.close();
   });
 
-  const pod = (name: string): NetworkPlace => pods.get(name)!;
+  const pod = (name: string): PodNamespace => pods.get(name)!;
   const backendsOf = (results: string[]): string[] =>
     [...new Set(results.map((result) => result.split(" ")[0]!))].sort();
   const sourcesOf = (results: string[]): string[] =>
@@ -277,6 +284,52 @@ describe.each(frameInterfaces("nodes as network namespaces"))("nodes as network 
     await nodes[1]!.announce("172.18.255.2");
     expect(await dial(fabric.client, "172.18.255.2", 80)).toEqual(["node2-pod2 172.18.0.100"]);
   });
+
+  test("a long transfer through a Service arrives whole on another node, in both families", async () => {
+    const octets = 16 * 1024 * 1024;
+    // Answers with the digest of what it was sent, once the sender has ended.
+    const digester = `
+      require("net").createServer({ allowHalfOpen: true }, (socket) => {
+        const hash = require("crypto").createHash("sha256");
+        socket.on("data", (data) => hash.update(data)).on("end", () => socket.end(hash.digest("hex")));
+      }).listen(9090, "::", () => console.log("ready"));`;
+    const sender = `
+      const [host, octets] = process.argv.slice(1);
+      // A keystream: the same octets every time, none of them like their neighbours.
+      const cipher = require("crypto").createCipheriv("aes-128-ctr", Buffer.alloc(16, 7), Buffer.alloc(16));
+      const data = cipher.update(Buffer.alloc(+octets));
+      const socket = require("net").connect({ host, port: 80 });
+      let answer = "";
+      socket.on("data", (text) => { answer += text; }).on("error", (error) => { answer = error.code; });
+      socket.on("close", () => console.log(answer === require("crypto").createHash("sha256").update(data).digest("hex") ? "whole" : answer));
+      socket.end(data);`;
+    const child = start(pod("node2-pod2"), [process.execPath, "-e", digester]);
+    await new Promise((resolve) => child.stdout!.once("data", resolve));
+    const { nodeLink } = pod("node2-pod2");
+    for (const [family, address, offloads] of [
+      ["IPv4", "10.96.0.50", true],
+      ["IPv6", "fd00:10:96::50", true],
+      // The node's kernel cuts segments and sums them up before the last link, so that the receiver checks every sum.
+      ["IPv4", "10.96.0.50", false],
+      ["IPv6", "fd00:10:96::50", false],
+    ] as const) {
+      if (!offloads) nodes[1]!.namespace.run(() => setOffloads(nodeLink, { tx: false, tso: false, gso: false }));
+      program({ name: "bulk", endpoints: ["node2-pod2"], targetPort: 9090, frontends: frontends(address), family });
+      await synchronize();
+      const received = async (): Promise<number> => (await nodes[1]!.counters()).frames;
+      const before = await received();
+      expect(await run(pod("node1-pod3"), [process.execPath, "-e", sender, address, String(octets)])).toBe("whole");
+      const count = (await received()) - before;
+      // Whole segments of senders that leave cutting them to a device, or one packet a frame.
+      if (frames === "segments") expect(count).toBeLessThan(octets / 4000);
+      else expect(count).toBeGreaterThan(octets / 1500);
+    }
+    const { command, args } = pod("node2-pod2").command(["cat", "/proc/net/snmp"]);
+    const tcp = spawnSync(command, args, { encoding: "utf8" })
+      .stdout.match(/^Tcp: .*/gm)!
+      .map((line) => line.split(" "));
+    expect(tcp[1]![tcp[0]!.indexOf("InCsumErrors")]).toBe("0");
+  }, 60_000);
 
   test("pods come and go, and their frames come back to the pool", async () => {
     const node = nodes[0]!;

@@ -18,10 +18,11 @@
  * No link leads to the machine's own namespace: none of these addresses can be reached from it, or reach out.
  */
 import { familyOf, parsePrefix } from "@portolan/net";
-import { createNetworkNamespace, type NetworkNamespace, namespaceCommand, setOffloads } from "@portolan/netio-linux";
+import { createNetworkNamespace, type NetworkNamespace, namespaceCommand } from "@portolan/netio-linux";
 import type { ForwarderError } from "./forwarder-thread.ts";
 import { hardwareAddress } from "./hardware-address.ts";
 import {
+  completeFrames,
   createNode,
   hostPrefix,
   type InternalNode,
@@ -75,7 +76,7 @@ const BRIDGE = "bridge0";
  * @throws `SystemCallError` of `@portolan/netio-linux`: `ERR_EPERM` and the like
  */
 export async function createNetnsFabric(options: FabricOptions = {}): Promise<NetnsFabric> {
-  const mtu = options.mtu ?? 1500;
+  const { mtu = 1500, frames = "af-xdp" } = options;
   if (!Number.isInteger(mtu) || mtu < 1280 || mtu > 1500)
     throw new RangeError(`mtu ${mtu} is not between 1280 and 1500`);
   const nodeCIDRs = options.nodeCIDRs ?? ["172.18.0.0/16", "fd00:172:18::/64"];
@@ -121,7 +122,7 @@ export async function createNetnsFabric(options: FabricOptions = {}): Promise<Ne
       fabric.setSysctl(`ipv6/conf/${link}/disable_ipv6`, 1);
       fabric.links.setLink(link, { master: BRIDGE });
       fabric.links.setLink(link, { up: true });
-      namespace.run(() => setOffloads("eth0", { tx: false, tso: false, gso: false, gro: false }));
+      completeFrames(namespace, "eth0", frames, false);
       for (const address of addresses) namespace.links.addAddress("eth0", hostPrefix(address));
       namespace.links.setLink("eth0", { up: true });
       for (const destination of onLink) {
@@ -163,7 +164,7 @@ export async function createNetnsFabric(options: FabricOptions = {}): Promise<Ne
       fabric,
       bridge: BRIDGE,
       mtu,
-      frames: options.frames ?? "af-xdp",
+      frames,
       onLink,
       onError,
       onClose: removeNode,

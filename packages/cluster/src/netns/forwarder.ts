@@ -17,7 +17,7 @@ import { createDnsProgram, type DnsProgram } from "@portolan/dataplane/dns";
 import { createPoller, eventCounterAt, hastenThread, sleepMicroseconds } from "@portolan/netio-linux";
 import { announcementFrame } from "./announcement.ts";
 import { type FramePorts, type FramePortsKind, PORT_LIMIT } from "./frame-ports.ts";
-import { packetPorts } from "./packet-ports.ts";
+import { packetPorts, segmentPorts } from "./packet-ports.ts";
 import type {
   ForwarderCalls,
   ForwarderCounters,
@@ -48,7 +48,11 @@ const REPLACED_AT_A_TIME = 32;
 const LONGEST_SLEEP = 250;
 const LOCKED_OUT_SLEEP = 1;
 
-const kinds: Readonly<Record<FrameInterface, FramePortsKind>> = { "af-xdp": xdpPorts, packet: packetPorts };
+const kinds: Readonly<Record<FrameInterface, FramePortsKind>> = {
+  "af-xdp": xdpPorts,
+  packet: packetPorts,
+  segments: segmentPorts,
+};
 
 /** A call that takes more than one turn. */
 interface Replacement {

@@ -168,6 +168,16 @@ export function quietStack(namespace: NetworkNamespace): void {
   namespace.setSysctl("ipv4/ping_group_range", "0 2147483647");
 }
 
+/**
+ * Lets a link's stack make complete frames, where the forwarder must have them so: with checksums, and no longer than the MTU.
+ *
+ * @param gro whether the stack puts received segments together; a link with it takes what AF_XDP sends
+ */
+export function completeFrames(namespace: NetworkNamespace, link: string, frames: FrameInterface, gro: boolean): void {
+  const offloads = frames === "segments" ? { gro } : { tx: false, tso: false, gso: false, gro };
+  namespace.run(() => setOffloads(link, offloads));
+}
+
 /** Gives a link of a namespace its addresses and a default route through a gateway that needs no resolution. */
 export function connectStack(
   namespace: NetworkNamespace,
@@ -175,9 +185,9 @@ export function connectStack(
   addresses: readonly string[],
   gateway: (family: IPFamily) => string,
   gatewayMac: string,
+  frames: FrameInterface,
 ): void {
-  // Frames must be complete when the forwarder reads them.
-  namespace.run(() => setOffloads(link, { tx: false, tso: false, gso: false, gro: true }));
+  completeFrames(namespace, link, frames, true);
   for (const address of addresses) namespace.links.addAddress(link, hostPrefix(address));
   namespace.links.setLink(link, { up: true });
   for (const address of addresses) {
@@ -237,7 +247,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     links.addVeth({ name: "host0", mac: hostMac, mtu }, { name: "hostport", mac: hostPortMac, mtu });
     openForwarderLink("hostport");
     const own = [...addresses, ...gateways.values()];
-    connectStack(namespace, "host0", addresses, (family) => LINK_LOCAL[family], hostPortMac);
+    connectStack(namespace, "host0", addresses, (family) => LINK_LOCAL[family], hostPortMac, frames);
     for (const gateway of gateways.values()) links.addAddress("host0", hostPrefix(gateway));
     routeOwnAddresses(namespace, own);
 
@@ -324,7 +334,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
         quietStack(podNamespace);
         links.addVeth({ name: link, mac: portMac, mtu }, { name: "eth0", mac, mtu }, podNamespace.fd);
         openForwarderLink(link);
-        connectStack(podNamespace, "eth0", pod.addresses, gatewayFor, portMac);
+        connectStack(podNamespace, "eth0", pod.addresses, gatewayFor, portMac, frames);
         const own = [...new Set(pod.addresses.map((address) => gatewayFor(familyOf(address)!)))];
         await thread.call("openPort", { index: port, kind: "pod", link, mac: portMac, addresses: own, mtu });
         for (const address of pod.addresses) await thread.call("setRoute", { prefix: hostPrefix(address), port, mac });

@@ -3,10 +3,10 @@
  * many frames a system call; between two batches nothing lies in this process.
  *
  * ```text
- *  reserved: messages of recvmmsg and sendmmsg (packets.ts)
+ *  reserved: messages of recvmmsg and sendmmsg (packets.ts) │ with segments: frames of up to 64 KiB
  * ```
  */
-import { createPacketSocket, nativeAddress, type PacketSocket } from "@portolan/netio-linux";
+import { createPacketSocket, nativeAddress, type PacketSocket, SEGMENT_HEADER_LENGTH } from "@portolan/netio-linux";
 import {
   type FramePorts,
   type FramePortsKind,
@@ -16,8 +16,14 @@ import {
 } from "./frame-ports.ts";
 import type { ForwarderPort } from "./protocol.ts";
 
-/** Most frames of a batch: the dataplane's own limit. */
+/** Most frames of a batch: the dataplane's own limit, and less where they are large, so that they stay in the processor's cache. */
 const BATCH = 256;
+const SEGMENTS_BATCH = 64;
+/**
+ * Octets from one frame of segments to the next: the largest IP packet, its link header and 16 octets for what comes before it. No multiple
+ * of a page, so that the headers of a batch lie in different sets of the cache.
+ */
+const SEGMENTS_STRIDE = 65_600;
 const BLOCK_ROOM = 64 * 1024;
 /** Words of a run: port, first message, number of messages. */
 const RUN_WORDS = 3;
@@ -29,18 +35,24 @@ interface OpenPort {
   readonly socket: PacketSocket;
 }
 
-/** Frames by packet sockets. */
-export const packetPorts: FramePortsKind = {
+const kind = (segments: boolean): FramePortsKind => ({
   frames: BATCH,
-  reserved: BLOCK_ROOM,
+  reserved: BLOCK_ROOM + (segments ? SEGMENTS_BATCH * SEGMENTS_STRIDE : 0),
   // Nothing is seen without asking the kernel, and that is what sleeping begins with.
   looks: 1,
-  create: (surroundings) => new PacketPorts(surroundings),
-};
+  create: (surroundings) => new PacketPorts(surroundings, segments),
+});
+
+/** Frames by packet sockets. */
+export const packetPorts: FramePortsKind = kind(false);
+/** Frames of many segments, and without checksums, by packet sockets. */
+export const segmentPorts: FramePortsKind = kind(true);
 
 class PacketPorts implements FramePorts {
   readonly #surroundings: FramePortsSurroundings;
   readonly #exports: FramePortsSurroundings["dataplane"]["exports"];
+  readonly #segments: boolean;
+  readonly #batch: number;
   readonly #block: number;
   readonly #words: Uint32Array;
   readonly #runs: number;
@@ -49,8 +61,11 @@ class PacketPorts implements FramePorts {
   /** Ports that may have frames; the first of them is next. */
   #ready: OpenPort[] = [];
 
-  constructor(surroundings: FramePortsSurroundings) {
+  constructor(surroundings: FramePortsSurroundings, segments: boolean) {
     this.#surroundings = surroundings;
+    this.#segments = segments;
+    const batch = segments ? SEGMENTS_BATCH : BATCH;
+    this.#batch = batch;
     const { memory, frames, exports } = surroundings.dataplane;
     this.#exports = exports;
     this.#words = new Uint32Array(memory.buffer);
@@ -59,16 +74,22 @@ class PacketPorts implements FramePorts {
       throw new RangeError("the block of messages outgrew its room");
     const native = nativeAddress(memory);
     const [low, high] = [Number(native & 0xffff_ffffn), Number(native >> 32n)];
-    const { address, size } = frames;
-    if (exports.packetCreate(this.#block, low, high, address, size, BATCH, 0, PORT_LIMIT, HOST_PORT) === 0)
-      throw new RangeError(`a batch of ${BATCH} frames of ${size} octets cannot be`);
+    const [first, stride, header] = segments
+      ? [this.#block + BLOCK_ROOM + 16, SEGMENTS_STRIDE, SEGMENT_HEADER_LENGTH]
+      : [frames.address, frames.size, 0];
+    if (exports.packetCreate(this.#block, low, high, first, stride, batch, header, PORT_LIMIT, HOST_PORT) === 0)
+      throw new RangeError(`a batch of ${batch} frames of ${stride} octets cannot be`);
     this.#runs = exports.packetRuns(this.#block) >>> 2;
     this.#outgoing = exports.packetOutgoing(this.#block);
   }
 
   open(spec: ForwarderPort): void {
     const { index, link } = spec;
-    const socket = createPacketSocket({ link, memory: this.#surroundings.dataplane.memory });
+    const socket = createPacketSocket({
+      link,
+      memory: this.#surroundings.dataplane.memory,
+      segments: this.#segments,
+    });
     this.#ports.set(index, { index, spec, socket });
     this.#surroundings.poller.add(socket.fd);
   }
@@ -89,9 +110,9 @@ class PacketPorts implements FramePorts {
 
   receive(): number {
     let count = 0;
-    for (let ports = this.#ready.length; ports > 0 && count < BATCH; ports--) {
+    for (let ports = this.#ready.length; ports > 0 && count < this.#batch; ports--) {
       const port = this.#ready.shift()!;
-      const wanted = BATCH - count;
+      const wanted = this.#batch - count;
       const received = port.socket.receive(this.#exports.packetMessages(this.#block, count), wanted);
       if (received > 0) this.#exports.packetReceived(this.#block, count, received, port.index);
       count += received;
@@ -125,7 +146,7 @@ class PacketPorts implements FramePorts {
         (sum, port) => sum + port.transmitRefused,
         this.#exports.packetUnknownPort(this.#block),
       ),
-      freeFrames: BATCH,
+      freeFrames: this.#batch,
       ports: ports.map(({ link, receiveDropped, receiveRefused }) => ({
         link,
         receiveDropped: receiveDropped + receiveRefused,

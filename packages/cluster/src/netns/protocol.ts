@@ -14,9 +14,9 @@ import type { IPFamily } from "@portolan/net";
 
 /**
  * How a node's frames come into its dataplane: `af-xdp`, the fast way, without a copy in this process; `packet`, by packet sockets,
- * on any Linux.
+ * on any Linux; `segments`, by packet sockets too, and frames of many segments and without checksums stay so on their way through nodes.
  */
-export type FrameInterface = "af-xdp" | "packet";
+export type FrameInterface = "af-xdp" | "packet" | "segments";
 
 /** A port of the forwarder: a link of the node's namespace whose frames go through the dataplane. */
 export interface ForwarderPort {
