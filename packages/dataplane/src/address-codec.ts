@@ -16,33 +16,40 @@ export interface AddressWords {
   readonly word3: number;
 }
 
-/** The raw word of a dotted quad; -1 when the text is none. Leading zeros are refused: they mean octal to some. */
-export function parseDottedQuad(text: string): number {
+/**
+ * Writes the raw word of a dotted quad; false when the text is none. Leading zeros are refused: they mean octal to some. (To return
+ * the word would make an object of it, for each address of each Service.)
+ */
+export function writeDottedQuad(text: string, words: Uint32Array, at: number): boolean {
   let value = -1;
   let part = 0;
   let word = 0;
   for (let i = 0; i <= text.length; i++) {
     const code = i === text.length ? 46 : text.charCodeAt(i);
     if (code === 46) {
-      if (value < 0 || value > 255 || part > 3) return -1;
+      if (value < 0 || value > 255 || part > 3) return false;
       word |= value << (8 * part++);
       value = -1;
     } else if (code >= 48 && code <= 57) {
-      if (value === 0) return -1;
+      if (value === 0) return false;
       value = (value < 0 ? 0 : value * 10) + code - 48;
-    } else return -1;
+    } else return false;
   }
-  return part === 4 ? word >>> 0 : -1;
+  if (part !== 4) return false;
+  words[at] = word;
+  return true;
 }
 
 /** The third word of every IPv4 address. */
 export const mappedWord = 0xffff0000;
 
+const quad = new Uint32Array(1);
+
 /** Encodes a textual address; `undefined` when it is none. */
 export function encodeAddress(text: string): EncodedAddress | undefined {
   if (!text.includes(":")) {
-    const word3 = parseDottedQuad(text);
-    return word3 < 0 ? undefined : { family: 4, word0: 0, word1: 0, word2: mappedWord, word3 };
+    if (!writeDottedQuad(text, quad, 0)) return undefined;
+    return { family: 4, word0: 0, word1: 0, word2: mappedWord, word3: quad[0]! };
   }
   const address = parseAddress(text);
   if (address === undefined) return undefined;

@@ -9,9 +9,9 @@ import {
   mappedWord,
   maskEncoded,
   maskWords,
-  parseDottedQuad,
   rawPort,
   writeAddress,
+  writeDottedQuad,
 } from "./address-codec.ts";
 import { DataplaneError } from "./errors.ts";
 import { BackendFlag, FrontendKind, ServicePortFlag, TICKS_PER_SECOND } from "./generated/layout.ts";
@@ -27,6 +27,8 @@ export interface EncodedRange {
 
 /** Words of one frontend in {@link ServicePortReader.frontends}: address, key, kind. */
 export const FRONTEND_WORDS = 6;
+
+const none: readonly never[] = [];
 
 /** Up to here a walk over the list is cheaper than a map of it. */
 const FEW = 12;
@@ -77,7 +79,7 @@ export class ServicePortReader {
     if (!Number.isInteger(affinity) || affinity < 0 || affinity > 86400)
       this.#refuse(`affinitySeconds ${affinity} is not in 0–86400`);
     this.affinityTicks = affinity * TICKS_PER_SECOND;
-    this.#readRanges(spec.sourceRanges ?? []);
+    this.#readRanges(spec.sourceRanges ?? none);
     this.flags =
       ServicePortFlag.IN_USE |
       (spec.internalTrafficPolicy === "Local" ? ServicePortFlag.INTERNAL_LOCAL : 0) |
@@ -133,15 +135,11 @@ export class ServicePortReader {
   /** Reads an address into the four words. */
   #readAddress(text: string, what: string): void {
     const words = this.#address;
-    if (this.family === 4) {
-      const word = parseDottedQuad(text);
-      if (word >= 0) {
-        words[0] = 0;
-        words[1] = 0;
-        words[2] = mappedWord;
-        words[3] = word;
-        return;
-      }
+    if (this.family === 4 && writeDottedQuad(text, words, 3)) {
+      words[0] = 0;
+      words[1] = 0;
+      words[2] = mappedWord;
+      return;
     }
     const encoded = encodeAddress(text) ?? this.#refuse(`${what}: "${text}" is not an IP address`);
     if (encoded.family !== this.family) this.#refuse(`${what}: ${text} is not of family IPv${this.family}`);
@@ -225,6 +223,9 @@ export class ServicePortReader {
   }
 
   #readRanges(texts: readonly string[]): void {
+    this.ranges = none;
+    this.vips = none;
+    if (texts.length === 0) return;
     const ranges: EncodedRange[] = [];
     for (const text of texts) {
       const trimmed = text.trim();
@@ -235,10 +236,7 @@ export class ServicePortReader {
       ranges.push({ address: maskEncoded(encoded, length), mask: maskWords(length) });
     }
     this.ranges = ranges;
-    if (ranges.length === 0) {
-      this.vips = ranges;
-      return;
-    }
+    if (ranges.length === 0) return;
     const all = maskWords(128);
     const vips: EncodedRange[] = [];
     for (let i = 0; i < this.frontendCount; i++) {

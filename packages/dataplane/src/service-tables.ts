@@ -38,6 +38,7 @@ import {
 } from "./generated/layout.ts";
 import { buildMaglev, gcd, maglevSize } from "./maglev.ts";
 import type { Machine } from "./memory.ts";
+import { NameIndex } from "./name-index.ts";
 import type { PrefixTable } from "./prefix-table.ts";
 import type { BackendSpec, FrontendSpec, NodeSpec, ServicePortSpec, ServiceTables } from "./service-port.ts";
 import { isSameServicePort } from "./service-port-equality.ts";
@@ -74,17 +75,18 @@ class Entry {
   }
 }
 
-/** Slots of an entry's backends: a list, or a number for a row of them. */
+/** Slots of an entry's backends: a list, or for a short row of them one number that needs no object. */
 type Slots = number | readonly number[];
 const noSlots: Slots = [];
-const ROW = 2 ** 24;
+const ROW_BITS = 7;
+const ROW = 1 << ROW_BITS;
 
 function slotCount(slots: Slots): number {
-  return typeof slots === "number" ? slots % ROW : slots.length;
+  return typeof slots === "number" ? slots & (ROW - 1) : slots.length;
 }
 
 function slotAt(slots: Slots, i: number): number {
-  return typeof slots === "number" ? Math.floor(slots / ROW) + i : slots[i]!;
+  return typeof slots === "number" ? (slots >> ROW_BITS) + i : slots[i]!;
 }
 
 /** What a Service port's slot means, for decoding. */
@@ -166,7 +168,7 @@ export class DataplaneServiceTables implements ServiceTables {
   readonly #machine: Machine;
   readonly #addresses: AddressBook;
   readonly #prefixes: PrefixTable;
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new NameIndex<Entry>();
   readonly #byIndex: (Entry | undefined)[] = [];
   readonly #servicePortIds: IdPool;
   readonly #backendIds: IdPool;
@@ -249,7 +251,7 @@ export class DataplaneServiceTables implements ServiceTables {
   }
 
   *servicePorts(): IterableIterator<ServicePortView> {
-    for (const entry of this.#entries.values()) if (this.#isLive(entry)) yield this.#view(entry);
+    for (const entry of this.#byIndex) if (entry !== undefined && this.#isLive(entry)) yield this.#view(entry);
   }
 
   /** Connections of a Service port that were opened to backends which are gone. */
@@ -369,7 +371,7 @@ export class DataplaneServiceTables implements ServiceTables {
 
   setServicePort(spec: ServicePortSpec): void {
     this.#interrupt();
-    this.#transact(() => this.#stage(spec));
+    this.#transact(() => this.#stage(spec, this.#entries.get(spec.id)));
   }
 
   removeServicePort(id: string): void {
@@ -387,38 +389,53 @@ export class DataplaneServiceTables implements ServiceTables {
   /** Begins a replacement; one that is under way is given up. */
   stageServicePorts(specs: readonly ServicePortSpec[]): ServicePortReplacement {
     this.#replacement?.discard();
-    let unvisited: Iterator<Entry> | undefined;
+    /** Slots before this one were looked at for entries that go. */
+    let visited = 0;
     let isMarking = false;
+    /** Slot of who may be next: replacements mostly come in the order of what they replace. */
+    let expected = 0;
+    const find = (id: string): Entry | undefined => {
+      const guess = this.#byIndex[expected];
+      const found = guess?.spec.id === id ? guess : this.#entries.get(id);
+      if (found !== undefined) expected = found.index + 1;
+      return found;
+    };
+    /** Removes who was not mentioned, among up to `count` slots. Returns how many of `count` are left over. */
+    const removeOthers = (count: number): number => {
+      const end = Math.min(this.#byIndex.length, visited + count);
+      const left = count - (end - visited);
+      for (; visited < end; visited++) {
+        const entry = this.#byIndex[visited];
+        if (entry !== undefined && entry.mark !== this.#marks) this.#stageRemoval(entry);
+      }
+      return left;
+    };
     const change = this.#change;
     const replacement = new Replacement(specs, {
       begin: () => {
         this.#settleAll();
         this.#marks++;
-        unvisited = undefined;
+        visited = 0;
         isMarking = false;
+        expected = 0;
       },
       stage: (spec) => {
-        if (this.#entries.get(spec.id)?.mark === this.#marks) {
+        const known = find(spec.id);
+        if (known?.mark === this.#marks) {
           throw new DataplaneError("INVALID_SERVICE_PORT", `${spec.id}: the id is given twice`);
         }
-        this.#stage(spec);
+        this.#stage(spec, known);
       },
       complete: (count) => {
-        unvisited ??= this.#entries.values();
-        for (let left = count * LISTED; left > 0; left--) {
-          const { done, value } = unvisited.next();
-          if (done === true) {
-            if (!isMarking) {
-              // What does not fit side by side, and whom frontends go to that several claim, is for a publication in one go.
-              if (this.#waiting.size > 0 || this.#lack(true) !== undefined) return 0;
-              isMarking = true;
-              change.list.beginMarking();
-            }
-            return change.list.isContested ? 0 : Math.ceil(change.list.advance(left) / LISTED);
-          }
-          if (value.mark !== this.#marks) this.#stageRemoval(value);
+        const left = removeOthers(count * LISTED);
+        if (left <= 0) return 1;
+        if (!isMarking) {
+          // What does not fit side by side, and whom frontends go to that several claim, is for a publication in one go.
+          if (this.#waiting.size > 0 || this.#lack(true) !== undefined) return 0;
+          isMarking = true;
+          change.list.beginMarking();
         }
-        return 1;
+        return change.list.isContested ? 0 : Math.ceil(change.list.advance(left) / LISTED);
       },
       finish: () => {
         if (isMarking && !change.list.isContested) {
@@ -430,9 +447,7 @@ export class DataplaneServiceTables implements ServiceTables {
         }
         if (isMarking) change.list.unmark();
         isMarking = false;
-        unvisited ??= this.#entries.values();
-        for (let next = unvisited.next(); next.done !== true; next = unvisited.next())
-          if (next.value.mark !== this.#marks) this.#stageRemoval(next.value);
+        removeOthers(Number.POSITIVE_INFINITY);
         this.#requireRoom();
         this.#publish(false);
       },
@@ -457,15 +472,16 @@ export class DataplaneServiceTables implements ServiceTables {
     try {
       const ids = new Set(specs.map((spec) => spec.id));
       this.#transact(() => {
-        for (const [id, entry] of this.#entries) if (!ids.has(id)) this.#stageRemoval(entry);
+        for (const entry of this.#byIndex)
+          if (entry !== undefined && !ids.has(entry.spec.id)) this.#stageRemoval(entry);
       });
-      for (const spec of specs) this.#transact(() => this.#stage(spec));
+      for (const spec of specs) this.#transact(() => this.#stage(spec, this.#entries.get(spec.id)));
     } catch (error) {
       this.#transact(() => {
-        for (const entry of this.#entries.values()) this.#stageRemoval(entry);
+        for (const entry of this.#byIndex) if (entry !== undefined) this.#stageRemoval(entry);
       });
       for (const pool of this.#pools) pool.reset();
-      for (const spec of before) this.#transact(() => this.#stage(spec));
+      for (const spec of before) this.#transact(() => this.#stage(spec, this.#entries.get(spec.id)));
       throw error;
     }
   }
@@ -490,8 +506,7 @@ export class DataplaneServiceTables implements ServiceTables {
   }
 
   /** Prepares an entry: nothing that a packet can see is changed. */
-  #stage(spec: ServicePortSpec): void {
-    const known = this.#entries.get(spec.id);
+  #stage(spec: ServicePortSpec, known: Entry | undefined): void {
     if (known !== undefined && isSameServicePort(known.spec, spec)) {
       this.#keep(known, spec, known.slots);
       return;
@@ -565,7 +580,7 @@ export class DataplaneServiceTables implements ServiceTables {
       if (slots[i] !== slots[0]! + i) isRow = false;
     }
     if (backendCount === 0) return noSlots;
-    if (isRow) return slots[0]! * ROW + backendCount;
+    if (isRow && backendCount < ROW && slots[0]! < 1 << (31 - ROW_BITS)) return (slots[0]! << ROW_BITS) | backendCount;
     return Array.from(slots.subarray(0, backendCount));
   }
 
@@ -695,7 +710,7 @@ export class DataplaneServiceTables implements ServiceTables {
     const first = slots[members[0]!]!;
     let i = 1;
     while (i < count && slots[members[i]!] === first + i) i++;
-    if (i === count && reader.scheduler === Scheduler.RANDOM) return IN_A_ROW + first;
+    if (i === count && reader.scheduler === Scheduler.RANDOM) return IN_A_ROW | first;
     const base = this.#take(0, count);
     const { u32, layout } = this.#machine;
     const to = (layout.regions.sets.address >> 2) + base;
@@ -705,7 +720,7 @@ export class DataplaneServiceTables implements ServiceTables {
 
   /** Where in the list of set 0 the members of set 1 are, one after the other; `undefined` when they are not. */
   #findInList(reader: ServicePortReader, clusterBase: number): number | undefined {
-    if (clusterBase >= IN_A_ROW) return undefined;
+    if (clusterBase < 0) return undefined;
     const [cluster, local] = reader.sets;
     const [clusterCount, localCount] = reader.setCounts;
     let offset = 0;
@@ -797,25 +812,22 @@ export class DataplaneServiceTables implements ServiceTables {
   #freeSlices(entry: Entry): void {
     const { u32 } = this.#machine;
     const { freed, freedExtensions } = this.#change;
-    const free = (pool: 0 | 1 | 2, base: number, count: number): void => {
-      if (count > 0 && base < IN_A_ROW) pushSlice(freed, pool, base, count);
-    };
     const record = this.#servicePortAddress(entry.index) >> 2;
-    const base = u32[record + ServicePort.clusterBase / 4]!;
+    const base = u32[record + ServicePort.clusterBase / 4]! | 0;
     const count = u32[record + ServicePort.clusterCount / 4]!;
-    free(0, base, count);
+    pushSlice(freed, 0, base, count);
     const extension = u32[record + ServicePort.extension / 4]!;
     if (extension === NONE) return;
     freedExtensions.push(extension);
     const at = this.#extensionAddress(extension) >> 2;
-    const field = (offset: number): number => u32[at + offset / 4]!;
+    const field = (offset: number): number => u32[at + offset / 4]! | 0;
     const localBase = field(ServicePortExtension.localBase);
     const isShared = localBase >= base && localBase < base + count;
-    if (!isShared) free(0, localBase, field(ServicePortExtension.localCount));
-    free(1, field(ServicePortExtension.clusterLookup), field(ServicePortExtension.clusterLookupSize));
-    free(1, field(ServicePortExtension.localLookup), field(ServicePortExtension.localLookupSize));
+    if (!isShared) pushSlice(freed, 0, localBase, field(ServicePortExtension.localCount));
+    pushSlice(freed, 1, field(ServicePortExtension.clusterLookup), field(ServicePortExtension.clusterLookupSize));
+    pushSlice(freed, 1, field(ServicePortExtension.localLookup), field(ServicePortExtension.localLookupSize));
     const ranges = field(ServicePortExtension.rangesCount) + field(ServicePortExtension.vipsCount);
-    free(2, field(ServicePortExtension.rangesBase), ranges);
+    pushSlice(freed, 2, field(ServicePortExtension.rangesBase), ranges);
   }
 
   #requireRoom(): void {
@@ -1023,7 +1035,9 @@ export class DataplaneServiceTables implements ServiceTables {
 
 type MaglevWords = [number, number, number, number];
 
+/** Lists a slice; sets that lie in a row, whose base is negative here, have none. */
 function pushSlice(list: WordList, pool: 0 | 1 | 2, base: number, count: number): void {
+  if (count === 0 || base < 0) return;
   const at = list.extend(3);
   list.words[at] = pool;
   list.words[at + 1] = base;
