@@ -31,6 +31,7 @@ import { Trace } from "./trace";
 
 export { batchCapacity, frameSize, frameRoom } from "./descriptors";
 export * from "./packets";
+export * from "./restore";
 export * from "./xsk";
 
 /** Records that each batch looks at for expiry. */

@@ -289,6 +289,16 @@ export interface Dataplane extends ServiceTables {
   events(): DataplaneEvent[];
   /** All connections that have not expired. Cost: proportional to the most there ever were. */
   connections(): ConnectionEntry[];
+  /** Where the records of connections lie in {@link memory}, for who keeps them beyond the end of this dataplane. */
+  readonly connectionRecords: Region;
+  /**
+   * Takes over connections from the records that another dataplane with the same clock left: their packets go where they went, whatever the
+   * tables say now. They belong to no Service port any more, so that its counters and least-connection scheduling leave them out.
+   *
+   * @param records bytes of its {@link connectionRecords}
+   * @returns how many: those of sockets and expired ones are left out
+   */
+  restoreConnections(records: Uint8Array, now: number): number;
   /** Sets the clock and looks for expired connections. Batches do it too, a few records each. Returns how many were removed. */
   tick(now: number): number;
   size(): DataplaneSize;
@@ -729,6 +739,23 @@ class WebAssemblyDataplane implements Dataplane {
       });
     }
     return entries;
+  }
+
+  get connectionRecords(): Region {
+    return this.#machine.layout.regions.connections;
+  }
+
+  restoreConnections(records: Uint8Array, now: number): number {
+    const { u8, exports } = this.#machine;
+    const step = Math.floor(this.#packetRoom / Connection.SIZE) * Connection.SIZE;
+    let restored = 0;
+    for (let from = 0; from + Connection.SIZE <= records.length; from += step) {
+      const part = records.subarray(from, from + step);
+      u8.set(part, this.#packetAt);
+      const count = Math.floor(part.length / Connection.SIZE);
+      restored += this.#guard(() => exports.restoreConnections(this.#packetAt, count, this.#clock(now)));
+    }
+    return restored;
   }
 
   tick(now: number): number {

@@ -9,6 +9,13 @@ export { createDescriptorLedger, type DescriptorLedger, keepDescriptorLedger } f
 export { createEventCounter, type EventCounter, eventCounterAt } from "./event-counter.ts";
 export { SystemCallError } from "./libc.ts";
 export {
+  createMemoryFile,
+  keepInMemoryFile,
+  type MemoryFile,
+  type MemoryRange,
+  readMemoryFile,
+} from "./memory-file.ts";
+export {
   type BindMount,
   type DirectoryAddition,
   type NamespaceCommand,

@@ -63,6 +63,7 @@ export interface LibC {
   unshare(flags: number): number;
   setns(fd: number, type: number): number;
   mmap(address: number, length: number, protection: number, flags: number, fd: number, offset: number): number;
+  memfd_create(name: string, flags: number): number;
   memmove(target: Memory, source: Memory, length: number): number;
   if_nametoindex(name: string): number;
   /** A call that the library has no function for, with arguments of these kinds. */
@@ -111,6 +112,7 @@ export function libc(): LibC {
     unshare: library.func("int unshare(int)"),
     setns: library.func("int setns(int, int)"),
     mmap: library.func("intptr_t mmap(uintptr_t, size_t, int, int, int, int64_t)"),
+    memfd_create: library.func("int memfd_create(str, unsigned int)"),
     memmove: library.func("uintptr_t memmove(void *, void *, size_t)"),
     if_nametoindex: library.func("unsigned int if_nametoindex(str)"),
     syscall: library.func("syscall", "long", ["long", "int", "void *", "uint32_t"]),

@@ -1,12 +1,12 @@
 /**
  * Keeps a node's forwarder running: remembers what it was told, and when it ends unasked starts another one and tells it the same.
- * Links, addresses and hardware addresses stay, so that flows without translation only lose what was under way; the connections that
- * the dead dataplane had translated are gone with its memory.
+ * Links, addresses and hardware addresses stay, and so do its connections, whose records lie in a memory file that outlives the thread:
+ * flows only lose what was under way.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { NodeSpec, ServicePortSpec } from "@portolan/dataplane";
 import type { DnsNameSpec, DnsZoneSpec } from "@portolan/dataplane/dns";
-import type { NetworkNamespace } from "@portolan/netio-linux";
+import { createMemoryFile, type NetworkNamespace } from "@portolan/netio-linux";
 import { ForwarderError, type ForwarderOptions, type ForwarderThread, startForwarder } from "./forwarder-thread.ts";
 import type { ForwarderCalls, ForwarderPort, ForwarderRoute } from "./protocol.ts";
 
@@ -78,12 +78,13 @@ class DesiredState {
 
   /** The calls that bring a new forwarder to this state, in their order. */
   *calls(): Generator<Call> {
-    for (const port of this.#ports.values()) yield ["openPort", port];
     if (this.#node !== undefined) yield ["configureNode", this.#node];
-    for (const route of this.#routes.values()) yield ["setRoute", route];
     yield ["replaceServicePorts", [...this.#servicePorts.values()]];
     for (const [group, names] of this.#names) yield ["setNames", group, names];
     yield ["setZone", this.#zone];
+    for (const route of this.#routes.values()) yield ["setRoute", route];
+    // No frame comes in before it is known where to.
+    for (const port of this.#ports.values()) yield ["openPort", port];
     for (const [address, port] of this.#announced) yield ["announce", address, port];
   }
 }
@@ -107,12 +108,30 @@ export async function superviseForwarder(
     onError(error);
     if (error.code === "ERR_FORWARDER_ENDED" && !closing) restart ??= startAgain();
   };
-  let current = await startForwarder(namespace, failed, options);
+  const memoryFile = () => createMemoryFile(`connections of ${namespace.name}`);
+  /** Of the forwarder that runs, or ran last. */
+  let connections = memoryFile();
+  let current: ForwarderThread;
+  try {
+    current = await startForwarder(namespace, failed, { ...options, connections: connections.fd });
+  } catch (error) {
+    connections.close();
+    throw error;
+  }
+  /** What nobody could be told while none ran, beside what is remembered. */
+  const missed: Parameters<ForwarderCalls["flushUdp"]>[] = [];
 
   async function startAgain(): Promise<void> {
     for (let wait = FIRST_WAIT; !closing; wait = Math.min(2 * wait, LONGEST_WAIT)) {
+      const next = memoryFile();
       try {
-        current = await startForwarder(namespace, failed, options);
+        current = await startForwarder(namespace, failed, {
+          ...options,
+          connections: next.fd,
+          earlierConnections: connections.fd,
+        });
+        connections.close();
+        connections = next;
         restart = undefined;
         // In one go: what is asked from now on comes after it.
         for (const [name, ...parameters] of state.calls()) {
@@ -124,8 +143,10 @@ export async function superviseForwarder(
             if (error.code !== "ERR_FORWARDER_ENDED") onError(error);
           });
         }
+        for (const parameters of missed.splice(0)) current.post("flushUdp", ...parameters);
         return;
       } catch (error) {
+        next.close();
         onError(error instanceof ForwarderError ? error : new ForwarderError("ERR_FORWARDER", String(error)));
         await delay(wait);
       }
@@ -153,12 +174,14 @@ export async function superviseForwarder(
     post(name, ...parameters): void {
       state.record([name, ...parameters] as unknown as Call);
       if (restart === undefined) current.post(name, ...parameters);
+      else if (name === "flushUdp") missed.push(parameters as Parameters<ForwarderCalls["flushUdp"]>);
     },
     terminate: () => current.terminate(),
     async close(): Promise<void> {
       closing = true;
       await restart;
       await current.close();
+      connections.close();
     },
   };
 }

@@ -32,6 +32,14 @@ export interface ForwarderOptions {
 /** Service ports in a message; the forwarder forwards between two messages. */
 const SERVICE_PORTS_PER_MESSAGE = 64;
 
+/** What a forwarder of a row of them is born with. */
+export interface ForwarderInheritance {
+  /** Descriptor of the memory file in which its connections survive it. */
+  readonly connections: number;
+  /** The same of its predecessor, whose connections it takes over. */
+  readonly earlierConnections?: number;
+}
+
 /** Calls to a running forwarder. They take effect in the order in which they are made, each between two batches. */
 export interface ForwarderThread {
   /** Makes a call and waits for its result. */
@@ -55,7 +63,7 @@ export interface ForwarderThread {
 export async function startForwarder(
   namespace: NetworkNamespace,
   onError: (error: ForwarderError) => void,
-  options: ForwarderOptions,
+  options: ForwarderOptions & ForwarderInheritance,
 ): Promise<ForwarderThread> {
   const entry = await forwarderEntry();
   const wake = createEventCounter();

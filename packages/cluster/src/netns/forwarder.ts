@@ -14,7 +14,14 @@ import { performance } from "node:perf_hooks";
 import { receiveMessageOnPort } from "node:worker_threads";
 import { createDataplane, type Dataplane, type ServicePortSpec } from "@portolan/dataplane";
 import { createDnsProgram, type DnsProgram } from "@portolan/dataplane/dns";
-import { createPoller, eventCounterAt, hastenThread, sleepMicroseconds } from "@portolan/netio-linux";
+import {
+  createPoller,
+  eventCounterAt,
+  hastenThread,
+  keepInMemoryFile,
+  readMemoryFile,
+  sleepMicroseconds,
+} from "@portolan/netio-linux";
 import { announcementFrame } from "./announcement.ts";
 import { type FramePorts, type FramePortsKind, PORT_LIMIT } from "./frame-ports.ts";
 import { packetPorts, segmentPorts } from "./packet-ports.ts";
@@ -71,6 +78,10 @@ export function runForwarder(data: ForwarderData): void {
   }
 }
 
+/** The clock of connections, which one forwarder takes over from another: that of the system, where `performance.now` is a thread's own. */
+const clockOrigin = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+const seconds = (): number => (clockOrigin + performance.now()) / 1000;
+
 class Forwarder {
   readonly #data: ForwarderData;
   readonly #dataplane: Dataplane;
@@ -106,6 +117,7 @@ class Forwarder {
         prefixes: 4_096,
       },
     });
+    this.#inherit(data);
     const { reserved } = this.#dataplane;
     this.#ports = kind.create({ dataplane: this.#dataplane, address: reserved.address, poller: this.#poller });
     this.#names = createDnsProgram({
@@ -144,6 +156,15 @@ class Forwarder {
     };
   }
 
+  /** Goes on with the connections of a forwarder before this one, and keeps them where the next one finds them. */
+  #inherit({ connections, earlierConnections }: ForwarderData): void {
+    const { memory, connectionRecords } = this.#dataplane;
+    const range = { offset: connectionRecords.address, length: connectionRecords.length };
+    keepInMemoryFile(connections, memory, range);
+    const earlier = earlierConnections === undefined ? undefined : readMemoryFile(earlierConnections, range);
+    if (earlier !== undefined) this.#dataplane.restoreConnections(earlier, seconds());
+  }
+
   run(): void {
     const ports = this.#ports;
     const idleLooks = this.#kind.looks;
@@ -160,7 +181,7 @@ class Forwarder {
       if (this.#behind) this.#handleRequests();
       const count = ports.receive();
       if (count > 0) {
-        this.#dataplane.ingress(this.#names.ingress(count), performance.now() / 1000);
+        this.#dataplane.ingress(this.#names.ingress(count), seconds());
         this.#frames += count;
         this.#batches++;
         burst += count;
@@ -190,7 +211,7 @@ class Forwarder {
         }
       }
       // Not before a frame that woke us: aging takes longer than forwarding it.
-      if (ready === 0 && count === 0) this.#dataplane.tick(performance.now() / 1000);
+      if (ready === 0 && count === 0) this.#dataplane.tick(seconds());
       looks = idleLooks - 2;
       burst = 0;
       burstBegan = performance.now();

@@ -98,8 +98,7 @@ export interface NetnsNode extends ServiceTables, NetworkPlace {
    */
   trace(packet: Uint8Array, from?: string): Promise<readonly TraceStep[]>;
   /**
-   * Makes the node's forwarder fail, and another one takes its place. Established connections that go through a Service on this node are
-   * forgotten, all others live on.
+   * Makes the node's forwarder fail, and another one takes its place. Its connections live on; what was under way is lost.
    *
    * @param fault `error`: an exception of its own; `memory`: its heap runs over; `terminate`: its thread is ended from outside
    */

@@ -116,6 +116,10 @@ export interface ForwarderData {
   readonly namespace: number;
   /** Descriptor of an eventfd that says: there are requests. */
   readonly wake: number;
+  /** Descriptor of the memory file in which its connections survive it. */
+  readonly connections: number;
+  /** The same of its predecessor, whose connections it takes over. */
+  readonly earlierConnections?: number;
   /** Where it writes down the descriptors it has open: `keepDescriptorLedger`. */
   readonly descriptors: SharedArrayBuffer;
   readonly frames: FrameInterface;
