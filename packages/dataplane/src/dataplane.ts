@@ -480,8 +480,8 @@ class WebAssemblyDataplane implements Dataplane {
   replaceServicePorts(specs: readonly ServicePortSpec[]): void {
     this.#guard(() => this.#tables.replaceServicePorts(specs));
   }
-  flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): void {
-    this.#guard(() => this.#tables.flushUdp(frontends, family, keep));
+  flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): number {
+    return this.#guard(() => this.#tables.flushUdp(frontends, family, keep));
   }
   setPort(index: number, port: PortSpec): void {
     this.#guard(() => this.#forwarding.setPort(index, port));

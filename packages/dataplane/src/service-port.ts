@@ -92,6 +92,8 @@ export interface ServiceTables {
   /**
    * Removes UDP connections of these frontends whose backend address is not in `keep` (kube-proxy's conntrack clean-up after
    * a sync; an empty `keep` flushes nothing).
+   *
+   * @returns how many were removed, where that is known when the call returns
    */
-  flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): void;
+  flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): number | undefined;
 }

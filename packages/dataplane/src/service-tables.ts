@@ -969,8 +969,8 @@ export class DataplaneServiceTables implements ServiceTables {
     }
   }
 
-  flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): void {
-    if (keep.length === 0 || frontends.length === 0) return;
+  flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): number {
+    if (keep.length === 0 || frontends.length === 0) return 0;
     const { layout, u8, u32, view, exports } = this.#machine;
     // The scratch area holds both lists; more than it has room for goes in several calls, which is the same.
     const area = layout.regions.scratch;
@@ -984,6 +984,7 @@ export class DataplaneServiceTables implements ServiceTables {
     });
     const listAt = area.address + area.length / 2;
     const most = Math.floor(area.length / 2 / 24);
+    let removed = 0;
     for (let from = 0; from < frontends.length; from += most) {
       const part = frontends.slice(from, from + most);
       let count = 0;
@@ -997,8 +998,9 @@ export class DataplaneServiceTables implements ServiceTables {
         view.setUint32(at + 20, address === undefined ? 1 : 0, true);
         count++;
       }
-      exports.flushUdp(familyNumber(family), listAt, count, keepAt, kept.length);
+      removed += exports.flushUdp(familyNumber(family), listAt, count, keepAt, kept.length);
     }
+    return removed;
   }
 
   #servicePortAddress(index: number): number {

@@ -1,3 +1,5 @@
+import type { IPFamily } from "@portolan/net";
+
 /** Counts of changes: waiting for a sync, and since the start. */
 export interface ChangeCounter {
   pending: number;
@@ -9,27 +11,37 @@ export interface SyncSample {
   /** Milliseconds since the epoch. */
   readonly started: number;
   readonly full: boolean;
-  /** Service ports, by policy, that have endpoints somewhere and none here. */
-  readonly noLocalEndpoints: { readonly internal: number; readonly external: number };
-  /** Trigger times (ms since the epoch) of the slices that this sync applied. */
-  readonly triggerTimes: Iterable<number>;
+  /** Families that it was for. */
+  readonly families: Iterable<IPFamily>;
+  /** Service ports, by family and policy, that have endpoints somewhere and none here. */
+  readonly noLocalEndpoints: NoLocalEndpoints;
+  /** The slices that this sync applied and that say when they were triggered (ms since the epoch). */
+  readonly triggers: Iterable<{ readonly family: IPFamily; readonly time: number }>;
 }
 
-/** Metrics under kube-proxy's names. */
+/** Service ports without endpoints on this node, by family and policy. */
+export type NoLocalEndpoints = Readonly<Record<IPFamily, { readonly internal: number; readonly external: number }>>;
+
+/**
+ * Metrics under kube-proxy's names, and with its label `ip_family`: kube-proxy syncs each family by itself, here one sync is for the
+ * families that its changes concern.
+ */
 export interface ProxyMetrics {
   readonly serviceChanges: ChangeCounter;
   readonly endpointChanges: ChangeCounter;
-  /** Syncs that failed, in part or as a whole. */
-  failures: number;
-  queued(): void;
-  /** Milliseconds that the UDP clean-up after a sync took. */
-  flushed(milliseconds: number): void;
+  queued(families: Iterable<IPFamily>): void;
+  /** A sync failed, in part or as a whole. */
+  failed(families: Iterable<IPFamily>, full: boolean): void;
+  /** The UDP clean-up after a sync: milliseconds, and flows removed where the dataplane tells. */
+  flushed(family: IPFamily, milliseconds: number, deleted: number | undefined): void;
   /** An answer of the health port. */
   answered(path: string, status: number): void;
   synced(sample: SyncSample): void;
   /** Text exposition format of Prometheus. */
   render(): string;
 }
+
+export const families: readonly IPFamily[] = ["IPv4", "IPv6"];
 
 interface Histogram {
   readonly bounds: readonly number[];
@@ -59,26 +71,65 @@ const programmingBounds = [
   ...Array.from({ length: 7 }, (_, i) => 120 + 30 * i),
 ];
 
+/** One value for each family that has any; in a counter that is absent nothing was counted yet. */
+class ByFamily<Value> {
+  readonly #values = new Map<IPFamily, Value>();
+  readonly #initial: () => Value;
+
+  constructor(initial: () => Value) {
+    this.#initial = initial;
+  }
+
+  of(family: IPFamily): Value {
+    const known = this.#values.get(family);
+    if (known !== undefined) return known;
+    const value = this.#initial();
+    this.#values.set(family, value);
+    return value;
+  }
+
+  set(family: IPFamily, value: Value): void {
+    this.#values.set(family, value);
+  }
+
+  get entries(): [IPFamily, Value][] {
+    return families.flatMap((family) => {
+      const value = this.#values.get(family);
+      return value === undefined ? [] : [[family, value]];
+    });
+  }
+}
+
 /** Makes the metrics of one proxy. `now` gives milliseconds since the epoch; `mode` decides under which names failures are counted. */
 export function createProxyMetrics(now: () => number, mode = "nftables"): ProxyMetrics {
-  const sync = histogram(syncBounds);
-  const fullSync = histogram(syncBounds);
-  const partialSync = histogram(syncBounds);
-  const programming = histogram(programmingBounds);
-  const reconciler = histogram(syncBounds);
+  const timing = () => new ByFamily(() => histogram(syncBounds));
+  const sync = timing();
+  const fullSync = timing();
+  const partialSync = timing();
+  const reconciler = timing();
+  const programming = new ByFamily(() => histogram(programmingBounds));
+  const deleted = new ByFamily(() => 0);
+  const failures = new ByFamily(() => 0);
+  const partialFailures = new ByFamily(() => 0);
+  const lastQueued = new ByFamily(() => 0);
+  const lastSynced = new ByFamily(() => 0);
+  const withoutLocal = new ByFamily(() => ({ internal: 0, external: 0 }));
   const answers = new Map<string, number>();
-  let lastQueued = 0;
-  let lastSynced = 0;
-  let withoutLocal = { internal: 0, external: 0 };
   const metrics: ProxyMetrics = {
     serviceChanges: { pending: 0, total: 0 },
     endpointChanges: { pending: 0, total: 0 },
-    failures: 0,
-    queued() {
-      lastQueued = now();
+    queued(concerned) {
+      for (const family of concerned) lastQueued.set(family, now() / 1000);
     },
-    flushed(milliseconds) {
-      observe(reconciler, milliseconds / 1000);
+    failed(concerned, full) {
+      for (const family of concerned) {
+        failures.set(family, failures.of(family) + 1);
+        if (!full) partialFailures.set(family, partialFailures.of(family) + 1);
+      }
+    },
+    flushed(family, milliseconds, count) {
+      observe(reconciler.of(family), milliseconds / 1000);
+      if (count !== undefined) deleted.set(family, deleted.of(family) + count);
     },
     answered(path, status) {
       if (path !== "/healthz" && path !== "/livez") return;
@@ -88,28 +139,40 @@ export function createProxyMetrics(now: () => number, mode = "nftables"): ProxyM
     synced(sample) {
       const end = now();
       const seconds = (end - sample.started) / 1000;
-      observe(sync, seconds);
-      observe(sample.full ? fullSync : partialSync, seconds);
-      lastSynced = end;
+      for (const family of sample.families) {
+        observe(sync.of(family), seconds);
+        observe((sample.full ? fullSync : partialSync).of(family), seconds);
+        lastSynced.set(family, end / 1000);
+        withoutLocal.set(family, { ...sample.noLocalEndpoints[family] });
+      }
       metrics.serviceChanges.pending = 0;
       metrics.endpointChanges.pending = 0;
-      withoutLocal = { ...sample.noLocalEndpoints };
-      for (const trigger of sample.triggerTimes) observe(programming, Math.max(0, (end - trigger) / 1000));
+      for (const { family, time } of sample.triggers) observe(programming.of(family), Math.max(0, (end - time) / 1000));
     },
     render() {
       const lines: string[] = [];
-      const gauge = (name: string, help: string, value: number, labels = "", type = "gauge"): void => {
-        const head = `# HELP kubeproxy_${name} ${help}`;
-        if (!lines.includes(head)) lines.push(head, `# TYPE kubeproxy_${name} ${type}`);
-        lines.push(`kubeproxy_${name}${labels} ${value}`);
+      const head = (name: string, help: string, type: string): void => {
+        lines.push(`# HELP kubeproxy_${name} ${help}`, `# TYPE kubeproxy_${name} ${type}`);
       };
-      const distribution = (name: string, help: string, data: Histogram): void => {
-        lines.push(`# HELP kubeproxy_${name} ${help}`, `# TYPE kubeproxy_${name} histogram`);
-        data.bounds.forEach((bound, i) => {
-          lines.push(`kubeproxy_${name}_bucket{le="${Number(bound.toPrecision(6))}"} ${data.counts[i]}`);
-        });
-        lines.push(`kubeproxy_${name}_bucket{le="+Inf"} ${data.count}`);
-        lines.push(`kubeproxy_${name}_sum ${data.sum}`, `kubeproxy_${name}_count ${data.count}`);
+      const value = (name: string, help: string, type: "gauge" | "counter", number: number): void => {
+        head(name, help, type);
+        lines.push(`kubeproxy_${name} ${number}`);
+      };
+      const values = (name: string, help: string, type: "gauge" | "counter", numbers: ByFamily<number>): void => {
+        if (numbers.entries.length > 0) head(name, help, type);
+        for (const [family, number] of numbers.entries)
+          lines.push(`kubeproxy_${name}{ip_family="${family}"} ${number}`);
+      };
+      const distribution = (name: string, help: string, data: ByFamily<Histogram>): void => {
+        if (data.entries.length > 0) head(name, help, "histogram");
+        for (const [family, { bounds, counts, sum, count }] of data.entries) {
+          const label = `ip_family="${family}"`;
+          bounds.forEach((bound, i) => {
+            lines.push(`kubeproxy_${name}_bucket{${label},le="${Number(bound.toPrecision(6))}"} ${counts[i]}`);
+          });
+          lines.push(`kubeproxy_${name}_bucket{${label},le="+Inf"} ${count}`);
+          lines.push(`kubeproxy_${name}_sum{${label}} ${sum}`, `kubeproxy_${name}_count{${label}} ${count}`);
+        }
       };
       distribution(
         "network_programming_duration_seconds",
@@ -120,33 +183,42 @@ export function createProxyMetrics(now: () => number, mode = "nftables"): ProxyM
       distribution("sync_full_proxy_rules_duration_seconds", "Time of a full sync.", fullSync);
       distribution("sync_partial_proxy_rules_duration_seconds", "Time of a partial sync.", partialSync);
       distribution("conntrack_reconciler_sync_duration_seconds", "Time of the UDP clean-up after a sync.", reconciler);
-      const failures =
-        mode === "nftables"
-          ? "sync_proxy_rules_nftables_sync_failures_total"
-          : "sync_proxy_rules_iptables_restore_failures_total";
-      gauge(failures, "Syncs that failed.", metrics.failures, "", "counter");
-      for (const [name, count] of [...answers].sort()) {
-        const brace = name.indexOf("{");
-        gauge(name.slice(0, brace), "Answers of the health port.", count, name.slice(brace), "counter");
+      values("conntrack_reconciler_deleted_entries_total", "UDP flows removed by the clean-up.", "counter", deleted);
+      if (mode === "nftables")
+        values("sync_proxy_rules_nftables_sync_failures_total", "Syncs that failed.", "counter", failures);
+      else {
+        values("sync_proxy_rules_iptables_restore_failures_total", "Syncs that failed.", "counter", failures);
+        const help = "Partial syncs that failed.";
+        values("sync_proxy_rules_iptables_partial_restore_failures_total", help, "counter", partialFailures);
+      }
+      let last = "";
+      for (const [series, count] of [...answers].sort()) {
+        const name = series.slice(0, series.indexOf("{"));
+        if (name !== last) head(name, "Answers of the health port.", "counter");
+        last = name;
+        lines.push(`kubeproxy_${series} ${count}`);
       }
       const { serviceChanges, endpointChanges } = metrics;
-      gauge("sync_proxy_rules_service_changes_pending", "Service changes waiting for a sync.", serviceChanges.pending);
-      gauge("sync_proxy_rules_service_changes_total", "Service changes seen.", serviceChanges.total, "", "counter");
-      gauge(
-        "sync_proxy_rules_endpoint_changes_pending",
-        "Endpoint changes waiting for a sync.",
-        endpointChanges.pending,
+      const prefix = "sync_proxy_rules";
+      value(
+        `${prefix}_service_changes_pending`,
+        "Service changes waiting for a sync.",
+        "gauge",
+        serviceChanges.pending,
       );
-      gauge("sync_proxy_rules_endpoint_changes_total", "Endpoint changes seen.", endpointChanges.total, "", "counter");
-      gauge("sync_proxy_rules_last_timestamp_seconds", "Time of the last sync.", lastSynced / 1000);
-      gauge("sync_proxy_rules_last_queued_timestamp_seconds", "Time a sync was last asked for.", lastQueued / 1000);
-      for (const policy of ["internal", "external"] as const) {
-        gauge(
-          "sync_proxy_rules_no_local_endpoints_total",
-          "Service ports with policy Local, endpoints somewhere and none on this node.",
-          withoutLocal[policy],
-          `{traffic_policy="${policy}"}`,
-        );
+      value(`${prefix}_service_changes_total`, "Service changes seen.", "counter", serviceChanges.total);
+      const waiting = "Endpoint changes waiting for a sync.";
+      value(`${prefix}_endpoint_changes_pending`, waiting, "gauge", endpointChanges.pending);
+      value(`${prefix}_endpoint_changes_total`, "Endpoint changes seen.", "counter", endpointChanges.total);
+      values(`${prefix}_last_timestamp_seconds`, "Time of the last sync.", "gauge", lastSynced);
+      values(`${prefix}_last_queued_timestamp_seconds`, "Time a sync was last asked for.", "gauge", lastQueued);
+      const none = "Service ports with policy Local, endpoints somewhere and none on this node.";
+      if (withoutLocal.entries.length > 0) head(`${prefix}_no_local_endpoints_total`, none, "gauge");
+      for (const [family, counts] of withoutLocal.entries) {
+        for (const policy of ["internal", "external"] as const) {
+          const labels = `ip_family="${family}",traffic_policy="${policy}"`;
+          lines.push(`kubeproxy_${prefix}_no_local_endpoints_total{${labels}} ${counts[policy]}`);
+        }
       }
       return `${lines.join("\n")}\n`;
     },

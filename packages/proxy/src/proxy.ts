@@ -1,6 +1,7 @@
 import type { InformerFactory } from "@portolan/client";
 import { type EndpointSlice, type Node, resources, type Service } from "@portolan/core";
 import type { SchedulerName, ServicePortSpec, ServiceTables } from "@portolan/dataplane";
+import type { IPFamily } from "@portolan/net";
 import { proxyConfigz } from "./configz.ts";
 import {
   type HealthCheck,
@@ -9,7 +10,7 @@ import {
   isProxyHealthy,
   type ProxyHealth,
 } from "./health.ts";
-import { createProxyMetrics, type ProxyMetrics } from "./metrics.ts";
+import { createProxyMetrics, families, type ProxyMetrics } from "./metrics.ts";
 import { compileNodeSpec, type ProxyConfiguration } from "./node-spec.ts";
 import { type CompiledServicePort, compileServicePorts, localReadyEndpoints } from "./service-ports.ts";
 
@@ -67,6 +68,13 @@ export interface ServiceProxy {
   readonly metrics: ProxyMetrics;
 }
 
+/** Service ports without endpoints on this node, by family and policy, while they are counted. */
+type NoLocalCounts = Record<IPFamily, { internal: number; external: number }>;
+
+function noneWithoutLocal(): NoLocalCounts {
+  return { IPv4: { internal: 0, external: 0 }, IPv6: { internal: 0, external: 0 } };
+}
+
 const serviceNameLabel = "kubernetes.io/service-name";
 
 function keyOf(object: { metadata: { namespace?: string; name?: string } }): string {
@@ -101,9 +109,11 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
   const installed = new Map<string, { text: string; spec: ServicePortSpec }>();
   const idsByService = new Map<string, readonly string[]>();
   const healthChecks = new Map<string, HealthCheck>();
-  const noLocalEndpoints = new Map<string, { internal: number; external: number }>();
-  const withoutLocal = { internal: 0, external: 0 };
-  const triggerTimes = new Map<string, number>();
+  const noLocalEndpoints = new Map<string, NoLocalCounts>();
+  const withoutLocal = noneWithoutLocal();
+  const triggers = new Map<string, { readonly family: IPFamily; readonly time: number }>();
+  /** Families that changes since the last sync were about. */
+  const concerned = new Set<IPFamily>();
   let healthChecksChanged = true;
   let isFullSyncDue = true;
   let nodeChanged = true;
@@ -143,9 +153,10 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
     );
   }
 
-  function queue(): void {
+  function queue(about: readonly IPFamily[]): void {
     if (oldestPending === undefined) oldestPending = now();
-    metrics.queued();
+    for (const family of about) concerned.add(family);
+    metrics.queued(about);
     schedule(0);
   }
 
@@ -153,16 +164,19 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
     dirty.add(keyOf(service));
     metrics.serviceChanges.pending++;
     metrics.serviceChanges.total++;
-    queue();
+    queue(families);
   }
 
   function markSlice(slice: EndpointSlice, owner: string): void {
     dirty.add(owner);
     const trigger = Date.parse(slice.metadata.annotations?.["endpoints.kubernetes.io/last-change-trigger-time"] ?? "");
-    if (!Number.isNaN(trigger) && lastUpdated !== undefined) triggerTimes.set(keyOf(slice), trigger);
+    const about = families.filter((family) => family === slice.addressType);
+    const [family] = about;
+    if (!Number.isNaN(trigger) && lastUpdated !== undefined && family !== undefined)
+      triggers.set(keyOf(slice), { family, time: trigger });
     metrics.endpointChanges.pending++;
     metrics.endpointChanges.total++;
-    queue();
+    queue(about);
   }
 
   function putSlice(slice: EndpointSlice): void {
@@ -202,7 +216,7 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
   const onNode = (node: Node): void => {
     if (node.metadata.name !== nodeName) return;
     nodeChanged = true;
-    queue();
+    queue(families);
   };
   nodes.addHandler({ add: onNode, update: (_old, node) => onNode(node), delete: onNode });
 
@@ -229,22 +243,27 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
     } else {
       healthChecksChanged = healthChecks.delete(key) || healthChecksChanged;
     }
-    const without = { internal: 0, external: 0 };
+    const without = noneWithoutLocal();
     for (const { spec } of compiled) {
       if (!spec.hasAny || spec.local.length > 0) continue;
-      if (spec.internalTrafficPolicy === "Local") without.internal++;
-      if (spec.externalTrafficPolicy === "Local") without.external++;
+      if (spec.internalTrafficPolicy === "Local") without[spec.family].internal++;
+      if (spec.externalTrafficPolicy === "Local") without[spec.family].external++;
     }
     countWithoutLocal(key, without);
     return compiled;
   }
 
   /** Keeps the totals of all Services without walking over them. */
-  function countWithoutLocal(key: string, now: { internal: number; external: number } | undefined): void {
+  function countWithoutLocal(key: string, now: NoLocalCounts | undefined): void {
     const before = noLocalEndpoints.get(key);
-    withoutLocal.internal += (now?.internal ?? 0) - (before?.internal ?? 0);
-    withoutLocal.external += (now?.external ?? 0) - (before?.external ?? 0);
-    if (now === undefined || now.internal + now.external === 0) noLocalEndpoints.delete(key);
+    let any = false;
+    for (const family of families) {
+      for (const policy of ["internal", "external"] as const) {
+        withoutLocal[family][policy] += (now?.[family][policy] ?? 0) - (before?.[family][policy] ?? 0);
+        if (now !== undefined && now[family][policy] > 0) any = true;
+      }
+    }
+    if (now === undefined || !any) noLocalEndpoints.delete(key);
     else noLocalEndpoints.set(key, now);
   }
 
@@ -330,14 +349,7 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
         scheduleFullSync();
       }
       // After the publication: a packet in between would make the stale entry anew.
-      const flushStarted = now();
-      let flushes = 0;
-      for (const { spec, serving } of written) {
-        if (spec.protocol !== "UDP" || serving.length === 0) continue;
-        tables.flushUdp(spec.frontends, spec.family, serving);
-        flushes++;
-      }
-      if (flushes > 0) metrics.flushed(now() - flushStarted);
+      for (const family of families) flushStale(family, written);
       const [failure] = refused.values();
       if (failure === undefined) oldestPending = undefined;
       lastUpdated = now();
@@ -346,10 +358,12 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
       metrics.synced({
         started,
         full: full || whole,
+        families: full || whole ? families : concerned,
         noLocalEndpoints: withoutLocal,
-        triggerTimes: triggerTimes.values(),
+        triggers: triggers.values(),
       });
-      triggerTimes.clear();
+      triggers.clear();
+      concerned.clear();
       if (written.length > 0 || removed.length > 0 || refused.size > 0 || whole) {
         options.onSync?.({
           full: full || whole,
@@ -360,16 +374,36 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
         });
       }
       firstSync();
-      if (failure !== undefined) fail(failure);
+      if (failure !== undefined) {
+        const about = families.filter((family) =>
+          compiled.some(({ spec }) => spec.family === family && refused.has(spec.id)),
+        );
+        fail(failure, about, full || whole);
+      }
     } catch (error) {
       // How far it came is not known.
+      const full = isFullSyncDue;
       isFullSyncDue = true;
-      fail(error as Error);
+      fail(error as Error, families, full);
     }
   }
 
-  function fail(error: Error): void {
-    metrics.failures++;
+  /** Removes UDP flows of entries that were written to endpoints that they no longer have. */
+  function flushStale(family: IPFamily, written: readonly CompiledServicePort[]): void {
+    const started = now();
+    let flushes = 0;
+    let deleted: number | undefined = 0;
+    for (const { spec, serving } of written) {
+      if (spec.protocol !== "UDP" || spec.family !== family || serving.length === 0) continue;
+      const removed = tables.flushUdp(spec.frontends, family, serving);
+      deleted = deleted === undefined || removed === undefined ? undefined : deleted + removed;
+      flushes++;
+    }
+    if (flushes > 0) metrics.flushed(family, now() - started, deleted);
+  }
+
+  function fail(error: Error, about: readonly IPFamily[], full: boolean): void {
+    metrics.failed(about, full);
     options.onError?.(error);
     schedule(syncPeriod);
   }
@@ -379,7 +413,7 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
     if (fullSyncPeriod <= 0) return;
     fullSyncTimer = setTimeout(() => {
       isFullSyncDue = true;
-      queue();
+      queue(families);
     }, fullSyncPeriod);
   }
 
@@ -394,7 +428,7 @@ export function createProxy(options: ProxyOptions): ServiceProxy {
       await Promise.all([services.synced(signal), slices.synced(signal), nodes.synced(signal)]);
       if (signal.aborted) return;
       running = true;
-      queue();
+      queue(families);
       await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
       running = false;
       clearTimeout(timer);

@@ -28,8 +28,10 @@ function createJournal(): ServiceTables & { ports: Map<string, ServicePortSpec>;
       ports.clear();
       for (const spec of specs) ports.set(spec.id, spec);
     },
-    flushUdp: (frontends: readonly { port: number }[], _family: string, keep: readonly string[]) =>
-      void calls.push(`flush ${frontends[0]?.port} keep ${keep.join(",")}`),
+    flushUdp: (frontends: readonly { port: number }[], _family: string, keep: readonly string[]) => {
+      calls.push(`flush ${frontends[0]?.port} keep ${keep.join(",")}`);
+      return 3;
+    },
   };
   return journal;
 }
@@ -145,16 +147,25 @@ describe("createProxy", () => {
   });
 
   it("flushes UDP after the tables say the new endpoints, and not when there are none", async () => {
-    const { memory, tables } = await start((api) => {
+    const { memory, proxy, tables } = await start((api) => {
       api.apply(resources.services, service("dns", "10.96.0.10", "UDP"));
       api.apply(resources.endpointSlices, slice("dns", ["10.244.0.1", "10.244.0.2"], "UDP"));
     });
     tables.calls.length = 0;
+    const metric = (name: string, family: string) =>
+      new RegExp(`^kubeproxy_${name}\\{ip_family="${family}"\\} (.*)$`, "m").exec(proxy.metrics.render())?.[1];
+    expect(metric("conntrack_reconciler_deleted_entries_total", "IPv4")).toBe("3");
+    expect(metric("sync_full_proxy_rules_duration_seconds_count", "IPv6")).toBe("1");
     memory.apply(resources.endpointSlices, slice("dns", ["10.244.0.2"], "UDP"));
     await eventually(() => expect(tables.calls).toEqual(["set default/dns:p/UDP/IPv4", "flush 80 keep 10.244.0.2"]));
     tables.calls.length = 0;
     memory.apply(resources.endpointSlices, slice("dns", [], "UDP"));
     await eventually(() => expect(tables.calls).toEqual(["set default/dns:p/UDP/IPv4"]));
+    // The slices are of one family: the other one has nothing to sync, and has no flows that were removed.
+    expect(metric("conntrack_reconciler_deleted_entries_total", "IPv4")).toBe("6");
+    expect(metric("conntrack_reconciler_deleted_entries_total", "IPv6")).toBeUndefined();
+    expect(metric("sync_partial_proxy_rules_duration_seconds_count", "IPv4")).toBe("2");
+    expect(metric("sync_partial_proxy_rules_duration_seconds_count", "IPv6")).toBeUndefined();
   });
 
   it("tries a failed sync again and is unhealthy only while it waits", async () => {
@@ -203,7 +214,10 @@ describe("createProxy", () => {
     memory.apply(resources.endpointSlices, slice("bad", []));
     await eventually(() => expect(journal.ports.get("default/bad:p/TCP/IPv4")?.hasAny).toBe(false));
     expect(proxy.health().oldestPending).toBeUndefined();
-    expect(proxy.metrics.render()).toContain("kubeproxy_sync_proxy_rules_nftables_sync_failures_total 2");
+    expect(proxy.metrics.render()).toContain(
+      'kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv4"} 2',
+    );
+    expect(proxy.metrics.render()).not.toContain('failures_total{ip_family="IPv6"}');
   });
 
   it("installs everything anew once in a full-sync period, whatever was lost", async () => {
@@ -249,7 +263,7 @@ describe("createProxy", () => {
       });
     });
     const line = (count: number) =>
-      `kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="internal"} ${count}\n`;
+      `kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family="IPv4",traffic_policy="internal"} ${count}\n`;
     expect(proxy.metrics.render()).toContain(line(1));
     memory.remove(resources.services, "far", "default");
     await eventually(() => expect(proxy.metrics.render()).toContain(line(0)));

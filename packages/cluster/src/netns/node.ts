@@ -306,7 +306,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     replaceServicePorts(specs: readonly ServicePortSpec[]): void {
       thread.post("replaceServicePorts", specs);
     },
-    flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): void {
+    flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): undefined {
       thread.post("flushUdp", frontends, family, keep);
     },
     synchronize: () => thread.call("synchronize"),
