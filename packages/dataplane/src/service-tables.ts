@@ -36,6 +36,7 @@ import {
   ServicePortExtension,
   ServicePortFlag,
 } from "./generated/layout.ts";
+import { ItemList } from "./item-list.ts";
 import { buildMaglev, gcd, maglevSize } from "./maglev.ts";
 import type { Machine } from "./memory.ts";
 import { NameIndex } from "./name-index.ts";
@@ -131,10 +132,10 @@ const loopbackPrefix = "127.";
 /** One change of the tables while it is prepared, and until what it replaced is cleared away. */
 class Change {
   readonly list: TableChanges;
-  readonly added: Entry[] = [];
+  readonly added = new ItemList<Entry>();
   /** Entries that stay; they know what they become. */
-  readonly kept: Entry[] = [];
-  readonly removed: Entry[] = [];
+  readonly kept = new ItemList<Entry>();
+  readonly removed = new ItemList<Entry>();
   readonly takenBackends = new WordList();
   /** Slices of the pools: three numbers each, pool, base and count. */
   readonly taken = new WordList();
@@ -149,7 +150,7 @@ class Change {
   clear(): void {
     for (const list of [this.list, this.takenBackends, this.taken, this.freed]) list.clear();
     for (const list of [this.takenExtensions, this.freedExtensions]) list.clear();
-    for (const list of [this.added, this.kept, this.removed]) list.length = 0;
+    for (const list of [this.added, this.kept, this.removed]) list.empty(() => {});
   }
 }
 
@@ -871,9 +872,13 @@ export class DataplaneServiceTables implements ServiceTables {
     }
     this.#free(change.taken);
     giveAll(this.#extensionIds, change.takenExtensions);
-    for (const entry of change.added) this.#forget(entry);
-    for (const entry of change.kept) entry.changesAt = NEVER;
-    for (const entry of change.removed) entry.until = NEVER;
+    change.added.empty((entry) => this.#forget(entry));
+    change.kept.empty((entry) => {
+      entry.changesAt = NEVER;
+    });
+    change.removed.empty((entry) => {
+      entry.until = NEVER;
+    });
     change.clear();
   }
 
@@ -905,9 +910,9 @@ export class DataplaneServiceTables implements ServiceTables {
   #settle(count: number): number {
     if (!this.#isUnsettled) return 0;
     const change = this.#change;
-    const { list, kept, removed } = change;
+    const { added, list, kept, removed } = change;
     const { released } = list;
-    const total = released.length + kept.length + removed.length;
+    const total = released.length + kept.length + removed.length + added.length;
     const listed = list.advance(count);
     if (listed > 0) return listed + total;
     list.endPublication();
@@ -915,11 +920,13 @@ export class DataplaneServiceTables implements ServiceTables {
     for (let i = this.#settled; i < end; i++) {
       if (i < released.length) this.#retire(released.words[i]!);
       else if (i < released.length + kept.length) {
-        const entry = kept[i - released.length]!;
+        const entry = kept.take(i - released.length)!;
         entry.spec = entry.nextSpec;
         entry.slots = entry.nextSlots;
         entry.changesAt = NEVER;
-      } else this.#forget(removed[i - released.length - kept.length]!);
+      } else if (i < released.length + kept.length + removed.length)
+        this.#forget(removed.take(i - released.length - kept.length)!);
+      else added.take(i - released.length - kept.length - removed.length);
     }
     this.#settled = end;
     if (end < total) return total - end;
