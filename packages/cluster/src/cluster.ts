@@ -680,6 +680,7 @@ export async function startCluster(given: ClusterOptions): Promise<Cluster> {
             onProcess: (pid, running) => options.onProcess?.(pid, running),
             onProgress: say,
             onError: (error) => onError(error, "API server"),
+            signal,
           }),
         );
         endings.add("the API server", () => server.close());

@@ -79,6 +79,7 @@ describe("an API server in a process of its own", () => {
         expect(items.filter(({ status }) => status?.phase === "Running")).toHaveLength(2);
       }, soon);
     } finally {
+      for (const pid of processes) process.kill(pid, "SIGSTOP");
       await cluster.close();
     }
     expect([...processes]).toEqual([]);

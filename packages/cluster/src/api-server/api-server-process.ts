@@ -33,6 +33,8 @@ export interface ApiServerProcessOptions {
   readonly onProgress: (text: string) => void;
   /** Told about ends that nobody asked for, and starts that failed. */
   readonly onError: (error: Error) => void;
+  /** Fires when the cluster begins to end: a process that is stopped goes on then, because others end with its help. */
+  readonly signal: AbortSignal;
 }
 
 /** What a server's process is told when it begins. */
@@ -107,6 +109,7 @@ export async function startApiServerProcess(options: ApiServerProcessOptions): P
     }
   }
   const supervision = supervise();
+  options.signal.addEventListener("abort", () => current.child.kill("SIGCONT"), { once: true });
   options.onProgress(`API server runs as process ${current.child.pid}`);
 
   return {
