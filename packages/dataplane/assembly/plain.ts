@@ -88,7 +88,7 @@ export class Plain {
   }
 
   /** Fills in the rest of what `Parse.frame` finds, for the general path. */
-  static complete(p: Parsed, descriptor: usize): void {
+  static complete(p: Parsed, descriptor: usize, frontend: u32): void {
     const f = <usize>Descriptors.frameOf(descriptor);
     const frame = <u32>f;
     p.sourceHigh = 0;
@@ -110,7 +110,7 @@ export class Plain {
     p.egress = NONE;
     p.route = 0;
     p.plain = 0;
-    p.frontend = 0;
+    p.frontend = frontend;
   }
 
   /** A frame whose verdict stands already: it is neither parsed nor forwarded. */
@@ -178,14 +178,10 @@ export class Plain {
     const delta = <u32>c.transportDelta ^ mask;
     if (plain == TcpState.ESTABLISHED) {
       c.expires = now + Conntrack.timeout(Timeout.TCP + TcpState.ESTABLISHED);
-      store<u16>(f, <u16>Checksum.apply(load<u16>(f, 50), delta), 50);
+      Plain.repair(f, true, delta);
     } else {
       c.expires = now + Conntrack.timeout(Timeout.UDP_STREAM);
-      const before = <u32>load<u16>(f, 40);
-      if (before != 0) {
-        const after = Checksum.apply(before, delta);
-        store<u16>(f, <u16>(after == 0 ? 0xffff : after), 40);
-      }
+      Plain.repair(f, false, delta);
     }
     Descriptors.forward(
       descriptor,
@@ -193,6 +189,19 @@ export class Plain {
       egress,
     );
     return true;
+  }
+
+  /** Brings the transport checksum of a plain frame up to date. */
+  @inline static repair(f: usize, isTcp: bool, delta: u32): void {
+    if (isTcp) {
+      store<u16>(f, <u16>Checksum.apply(load<u16>(f, 50), delta), 50);
+      return;
+    }
+    const before = <u32>load<u16>(f, 40);
+    if (before == 0) return;
+    // RFC 768: a computed zero is sent as all ones.
+    const after = Checksum.apply(before, delta);
+    store<u16>(f, <u16>(after == 0 ? 0xffff : after), 40);
   }
 }
 
@@ -238,11 +247,16 @@ export class Hops {
     const hop = (p.route - control.prefixes) >> 6;
     const route = changetype<Prefix>(<usize>p.route);
     if (hop >= NO_HOP || (route.flags & RouteFlag.NEXT_HOP_MAC) == 0) return;
-    const port = Tables.port(p.egress);
+    Hops.prepare(route);
+    if (direction) c.replyHop = <u16>hop;
+    else c.hop = <u16>hop;
+  }
+
+  /** Lays down the link header of packets that leave by a route whose next hop is known, and how large they may be. */
+  static prepare(route: Prefix): void {
+    const port = Tables.port(route.port);
     route.linkLow = <u64>route.macLow | ((<u64>route.macHigh) << 32) | ((<u64>port.macLow) << 48);
     route.mtu = <u16>port.mtu;
     route.linkHigh = (port.macLow >> 16) | (port.macHigh << 16);
-    if (direction) c.replyHop = <u16>hop;
-    else c.hop = <u16>hop;
   }
 }

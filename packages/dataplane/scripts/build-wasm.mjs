@@ -44,7 +44,7 @@ const modules = {
 };
 
 /** Octets that the module that ships may have. */
-const budget = 64 * 1024;
+const budget = 80 * 1024;
 if (modules.release.length > budget) {
   console.error(`build-wasm: the release build has ${modules.release.length} octets, its budget is ${budget}`);
   process.exit(1);

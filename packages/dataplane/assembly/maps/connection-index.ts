@@ -108,6 +108,15 @@ export class ConnectionIndex {
     return NONE;
   }
 
+  /** Is a tag neither in this bucket nor away from it, and has the bucket room? */
+  @inline static lacks(bucket: usize, tag: u32): bool {
+    return (
+      load<u8>(bucket, 12) == 0 &&
+      ConnectionIndex.matches(bucket, tag) == 0 &&
+      ConnectionIndex.matches(bucket, 0) != 0
+    );
+  }
+
   /** Does a reference still name the live record of the packet's tuple? */
   @inline static isFor(reference: u32, p: Parsed): bool {
     const record = Tables.connection(reference >> 1);

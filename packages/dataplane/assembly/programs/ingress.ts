@@ -34,6 +34,7 @@ import { Prefixes } from "../maps/prefixes";
 import { ServicePorts } from "../maps/service-ports";
 import { Tables } from "../maps/tables";
 import { Nat } from "../nat";
+import { Opening, Stranger } from "../opening";
 import { Parse } from "../parse";
 import { EVENTFUL, HELD, Hops, Plain } from "../plain";
 import { Random } from "../random";
@@ -43,8 +44,6 @@ import { UserPrograms } from "./user-programs";
 
 /** Frames that are worked on together. */
 const RUN: u32 = 64;
-/** Addresses of the parse results of a run's packets that no connection seems to claim: u32 each. */
-const STRANGERS: usize = memory.data(256, 16);
 
 /** The program for packets: from a frame to its verdict. */
 export class Ingress {
@@ -87,73 +86,23 @@ export class Ingress {
       if (matches != 0) {
         const reference = load<u32>(bucket + ((<usize>ctz<u32>(matches)) << 2), 16);
         p.candidate = reference;
+        p.frontend = 0;
         // A reference is the number of a line: this one, and the other of its record.
         const tuple = <usize>Tables.control.connections + ((<usize>reference) << 6);
         sink += load<u32>(tuple) + load<u32>(tuple ^ 64);
-      } else if (load<u8>(bucket, 12) == 0) {
-        store<u32>(STRANGERS + ((<usize>strangers) << 2), slot);
-        strangers++;
+      } else {
+        p.frontend = 0;
+        if (load<u8>(bucket, 12) == 0) Opening.note(strangers++, slot);
       }
     }
     Tables.control.sink = sink;
-    if (strangers != 0) Ingress.welcome(strangers, start);
+    if (strangers != 0) Opening.lookAhead(strangers);
     at = Descriptors.at(start);
     for (let slot = PARSED; slot < end; slot += 128) {
       const p = changetype<Parsed>(<usize>slot);
       if (p.plain == 0 || !Plain.forward(p, at)) Ingress.resolve(p, at);
       at += 4;
     }
-  }
-
-  /**
-   * Makes the cache misses of packets that no connection claims overlap, too: what the decision about each will look at is touched
-   * for all of them, from the frontend to the line that the reply direction is entered in. Which backend that is, is a guess; the
-   * frontend is remembered, since tables stay as they are during a batch.
-   */
-  static welcome(count: u32, start: u32): void {
-    const control = Tables.control;
-    let sink: u32 = 0;
-    let kept: u32 = 0;
-    for (let k: u32 = 0; k < count; k++) {
-      const slot = load<u32>(STRANGERS + ((<usize>k) << 2));
-      const p = changetype<Parsed>(<usize>slot);
-      if (p.plain != 0) {
-        if (p.plain == HELD) continue;
-        Plain.complete(p, Descriptors.at(start + ((slot - PARSED) >> 7)));
-      }
-      if ((p.flags & ParsedFlag.PORTS) == 0 || p.reason != Reason.NONE) continue;
-      const at = Frontends.at(p.destinationHigh, p.destinationLow);
-      sink += load<u32>(at);
-      p.frontend = <u32>at;
-      store<u32>(STRANGERS + ((<usize>kept) << 2), slot);
-      kept++;
-    }
-    let random = control.randomState;
-    for (let k: u32 = 0; k < kept; k++) {
-      const p = changetype<Parsed>(<usize>load<u32>(STRANGERS + ((<usize>k) << 2)));
-      const found = Frontends.findFrom(
-        p.frontend,
-        p.destinationHigh,
-        p.destinationLow,
-        Frontends.key(p.ports >> 16, p.meta),
-      );
-      p.frontend = <u32>found;
-      if (found == 0) continue;
-      const set = Schedule.set(Tables.servicePort(Frontends.servicePort(found)), 0);
-      if (set.count == 0) continue;
-      random = Random.after(random);
-      const backend = Tables.backend(Schedule.member(set, Random.scale(Random.bits(random), set.count)));
-      const reply = Hash.tuple(
-        Backends.high(backend),
-        Backends.low(backend),
-        p.sourceHigh,
-        p.sourceLow,
-        <u32>backend.port | (p.ports << 16),
-        p.meta,
-      );
-      sink += load<u32>(ConnectionIndex.bucket(ConnectionIndex.home(reply)));
-    }
-    control.sink = sink;
   }
 
   /** One frame or packet alone, users' programs included. */
@@ -196,8 +145,11 @@ export class Ingress {
   /** A packet that could not take the short cut at once. */
   static resolve(p: Parsed, at: usize): void {
     if (p.plain != 0) {
-      if (p.plain == HELD || (p.plain != EVENTFUL && Plain.retry(p, at))) return;
-      Plain.complete(p, at);
+      if (p.plain == HELD) return;
+      const stranger = p.frontend;
+      if (stranger != 0 && Opening.open(p, at)) return;
+      if (p.plain != EVENTFUL && Plain.retry(p, at)) return;
+      Plain.complete(p, at, stranger == 0 ? 0 : changetype<Stranger>(<usize>stranger).frontend);
     }
     const verdict = Ingress.handle(p);
     Descriptors.resolve(at, verdict, p.egress, p.length, p.reason);
@@ -383,7 +335,10 @@ export class Ingress {
       return Emit.admit(p, route);
     }
     const stop = Emit.route(p, Backends.high(backend), Backends.low(backend));
-    if (stop == 0) Backends.remember(backend, p.route);
+    if (stop == 0) {
+      Backends.remember(backend, p.route);
+      if (p.route != 0) Hops.prepare(changetype<Prefix>(<usize>p.route));
+    }
     return stop;
   }
 

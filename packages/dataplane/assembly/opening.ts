@@ -1,0 +1,287 @@
+import { Checksum } from "./checksum";
+import { Conntrack } from "./conntrack";
+import { Descriptors } from "./descriptors";
+import {
+  ConnectionFlag,
+  Event,
+  EventKind,
+  FrontendKind,
+  HOST_HOP,
+  MAPPED,
+  NO_HOP,
+  NONE,
+  Parsed,
+  ParsedFlag,
+  Prefix,
+  Reason,
+  RouteFlag,
+  ServicePortFlag,
+  TcpState,
+  Timeout,
+  Verdict,
+} from "./generated/layout";
+import { Hash } from "./hash";
+import { Addresses } from "./maps/addresses";
+import { Backends } from "./maps/backends";
+import { ConnectionIndex } from "./maps/connection-index";
+import { Events } from "./maps/events";
+import { Frontends } from "./maps/frontends";
+import { Tables } from "./maps/tables";
+import { Lookup } from "./lookup";
+import { HELD, Plain } from "./plain";
+import { Random } from "./random";
+import { Schedule } from "./schedule";
+
+/** What was looked up ahead for a packet that no connection claims: scratch of a run. */
+@unmanaged
+export class Stranger {
+  /** Address of the packet's `Parsed`. */
+  parsed: u32;
+  /** Address of the frontend's line, then of the frontend itself, or 0. */
+  frontend: u32;
+  /** Id of the Service port. */
+  servicePort: u32;
+  /** Id of the backend that will be picked, if packets of this run draw in order and nothing else does; else none. */
+  backend: u32;
+  /** Hash of the reply tuple with that backend. */
+  reply: u64;
+  reserved: u64;
+}
+
+const STRANGER: usize = 32;
+/** Those of a run. */
+const STRANGERS: usize = memory.data(64 * 32, 16);
+
+/**
+ * The first packets of most connections: whole IPv4 packets without options to a cluster IP whose endpoints are picked at random,
+ * from a pod to an endpoint behind a known route. What the decision about them needs is looked up for a whole run, in loops that
+ * each touch what the next reads, since Wasm has no prefetch; then `open` makes the connection as the general path would have, or
+ * leaves packet and tables untouched to it.
+ */
+export class Opening {
+  @inline static stranger(k: u32): Stranger {
+    return changetype<Stranger>(STRANGERS + (<usize>k) * STRANGER);
+  }
+
+  /** Notes a packet of the run that no connection claims: number `k`. */
+  @inline static note(k: u32, parsed: u32): void {
+    Opening.stranger(k).parsed = parsed;
+  }
+
+  /** Looks ahead for the first `count` strangers. Tables stay as they are during a batch; which backend it is, is a guess. */
+  static lookAhead(count: u32): void {
+    const control = Tables.control;
+    let sink: u32 = 0;
+    let kept: u32 = 0;
+    for (let k: u32 = 0; k < count; k++) {
+      const parsed = Opening.stranger(k).parsed;
+      const p = changetype<Parsed>(<usize>parsed);
+      let line: usize;
+      if (p.plain != 0) {
+        if (p.plain == HELD) continue;
+        line = Frontends.at(0, (p.addresses & 0xffffffff00000000) | <u64>MAPPED);
+      } else {
+        if ((p.flags & ParsedFlag.PORTS) == 0 || p.reason != Reason.NONE) continue;
+        line = Frontends.at(p.destinationHigh, p.destinationLow);
+      }
+      sink += load<u32>(line);
+      const stranger = Opening.stranger(kept);
+      stranger.parsed = parsed;
+      stranger.frontend = <u32>line;
+      kept++;
+    }
+    count = kept;
+    kept = 0;
+    for (let k: u32 = 0; k < count; k++) {
+      const stranger = Opening.stranger(k);
+      const parsed = stranger.parsed;
+      const p = changetype<Parsed>(<usize>parsed);
+      const key = Frontends.key(p.ports >> 16, p.meta);
+      let found: usize;
+      if (p.plain != 0) {
+        found = Frontends.findFrom(stranger.frontend, 0, (p.addresses & 0xffffffff00000000) | <u64>MAPPED, key);
+        if (found == 0) continue;
+      } else {
+        found = Frontends.findFrom(stranger.frontend, p.destinationHigh, p.destinationLow, key);
+        p.frontend = <u32>found;
+        if (found == 0) continue;
+      }
+      const known = Opening.stranger(kept);
+      known.parsed = parsed;
+      known.frontend = <u32>found;
+      known.servicePort = Frontends.servicePort(found);
+      sink += load<u32>(changetype<usize>(Tables.servicePort(known.servicePort)));
+      if (p.plain != 0) p.frontend = <u32>changetype<usize>(known);
+      kept++;
+    }
+    let random = control.randomState;
+    let free = control.connectionFree + (control.connectionFreeCount << 2);
+    for (let k: u32 = 0; k < kept; k++) {
+      const stranger = Opening.stranger(k);
+      const set = Schedule.set(Tables.servicePort(stranger.servicePort), 0);
+      stranger.backend = NONE;
+      if (set.count == 0) continue;
+      random = Random.after(random);
+      stranger.backend = Schedule.member(set, Random.scale(Random.bits(random), set.count));
+      sink += load<u32>(changetype<usize>(Tables.backend(stranger.backend)));
+      if (free > control.connectionFree) {
+        free -= 4;
+        const record = changetype<usize>(Tables.connection(load<u32>(<usize>free)));
+        sink += load<u32>(record) + load<u32>(record, 64);
+      }
+    }
+    for (let k: u32 = 0; k < kept; k++) {
+      const stranger = Opening.stranger(k);
+      if (stranger.backend == NONE) continue;
+      const p = changetype<Parsed>(<usize>stranger.parsed);
+      const backend = Tables.backend(stranger.backend);
+      const ports = <u32>backend.port | (p.ports << 16);
+      const hash =
+        p.plain != 0
+          ? Hash.v4(<u64>backend.address | (p.addresses << 32), ports, p.meta)
+          : Hash.tuple(Backends.high(backend), Backends.low(backend), p.sourceHigh, p.sourceLow, ports, p.meta);
+      stranger.reply = hash;
+      sink += load<u32>(ConnectionIndex.bucket(ConnectionIndex.home(hash)));
+    }
+    control.sink = sink;
+  }
+
+  /** Opens a connection for a plain packet that was looked ahead for, and forwards it. False: nothing was changed. */
+  static open(p: Parsed, descriptor: usize): bool {
+    const control = Tables.control;
+    const stranger = changetype<Stranger>(<usize>p.frontend);
+    const servicePort = Tables.servicePort(stranger.servicePort);
+    // Endpoints that any packet may go to, picked at random (0), each time anew.
+    const settings: u32 = ServicePortFlag.HAS_ANY | ServicePortFlag.INTERNAL_LOCAL | 0xff00;
+    if ((load<u32>(changetype<usize>(servicePort)) & settings) != ServicePortFlag.HAS_ANY) return false;
+    if (servicePort.affinityTicks != 0) return false;
+    if (Frontends.kind(stranger.frontend) != FrontendKind.CLUSTER_IP) return false;
+    if (control.masqueradeAll != 0) return false;
+    const f = <usize>Descriptors.frameOf(descriptor);
+    const meta = p.meta;
+    const isTcp = (meta & 0xff) == 6;
+    if (isTcp && (<u32>load<u8>(f, 47) & 0x17) != 0x02) return false;
+    const source = <u32>p.addresses;
+    const destination = <u32>(p.addresses >> 32);
+    if (control.detector != 0 && !Addresses.isPod(0, ((<u64>source) << 32) | <u64>MAPPED, 4)) return false;
+
+    const random = Random.after(control.randomState);
+    const set = Schedule.set(servicePort, 0);
+    if (set.count == 0) return false;
+    const backendId = Schedule.member(set, Random.scale(Random.bits(random), set.count));
+    const backend = Tables.backend(backendId);
+    if (!Schedule.isAvailable(backend) || !Backends.isRouted(backend)) return false;
+    const hop = <u32>backend.hop;
+    const route = changetype<Prefix>(<usize>(control.prefixes + (hop << 6)));
+    if (hop == HOST_HOP || (route.flags & RouteFlag.NEXT_HOP_MAC) == 0) return false;
+    const total = p.total;
+    const address = backend.address;
+    if (total > <u32>route.mtu || address == source) return false;
+
+    // Neither tuple is known, and both have room in the line that their hash says.
+    const ports = p.ports;
+    const replyPorts = <u32>backend.port | (ports << 16);
+    const reply =
+      backendId == stranger.backend
+        ? stranger.reply
+        : Hash.v4(<u64>address | ((<u64>source) << 32), replyPorts, meta);
+    const bucket = <usize>p.bucket;
+    const replyBucket = ConnectionIndex.bucket(ConnectionIndex.home(reply));
+    const tag = ConnectionIndex.tag(p.hash);
+    const replyTag = ConnectionIndex.tag(reply);
+    if (bucket == replyBucket) return false;
+    if (!ConnectionIndex.lacks(bucket, tag) || !ConnectionIndex.lacks(replyBucket, replyTag)) return false;
+
+    let id: u32;
+    if (control.connectionFreeCount != 0) {
+      control.connectionFreeCount--;
+      id = load<u32>(<usize>(control.connectionFree + (control.connectionFreeCount << 2)));
+    } else {
+      id = control.connectionHighWater;
+      if (id >= control.connectionCapacity) return false;
+      control.connectionHighWater = id + 1;
+    }
+    control.randomState = random;
+    ConnectionIndex.place(bucket, tag, id << 1);
+    ConnectionIndex.place(replyBucket, replyTag, (id << 1) | 1);
+    control.connectionCount++;
+    control.connectionsInserted++;
+
+    const now = control.now;
+    const addresses = <u64>~source + <u64>~destination + <u64>source + <u64>address;
+    const networkDelta = Checksum.fold(addresses);
+    const transportDelta = Checksum.fold(addresses + <u64>~ports + <u64>replyPorts);
+    const c = Tables.connection(id);
+    c.sourceHigh = 0;
+    c.sourceLow = ((<u64>source) << 32) | <u64>MAPPED;
+    c.destinationHigh = 0;
+    c.destinationLow = ((<u64>destination) << 32) | <u64>MAPPED;
+    c.ports = ports;
+    c.meta = <u16>meta;
+    c.hop = <u16>hop;
+    c.hopGeneration = <u16>control.hopGeneration;
+    c.servicePort = stranger.servicePort;
+    c.backend = backendId;
+    c.networkDelta = <u16>networkDelta;
+    c.transportDelta = <u16>transportDelta;
+    c.generation = Lookup.generation(backend, servicePort);
+    c.replySourceHigh = 0;
+    c.replySourceLow = ((<u64>address) << 32) | <u64>MAPPED;
+    c.replyDestinationHigh = 0;
+    c.replyDestinationLow = ((<u64>source) << 32) | <u64>MAPPED;
+    c.replyPorts = replyPorts;
+    c.created = <u16>now;
+    c.replyHop = <u16>NO_HOP;
+    c.packets = 1;
+    c.replyPackets = 0;
+    c.bytes = <u64>total;
+    c.replyBytes = 0;
+    Backends.countConnection(backend);
+    let flags: u32 = ConnectionFlag.IN_USE | ConnectionFlag.DESTINATION_NAT | ConnectionFlag.COUNTED;
+    if (isTcp) {
+      flags |= ConnectionFlag.ACTIVE;
+      backend.active++;
+      c.state = <u8>TcpState.SYN_SENT;
+      c.expires = now + Conntrack.timeout(Timeout.TCP + TcpState.SYN_SENT);
+    } else {
+      backend.inactive++;
+      c.state = 0;
+      c.expires = now + Conntrack.timeout(Timeout.UDP);
+    }
+    c.flags = <u8>flags;
+    if (Events.wanted(EventKind.CONNECTION)) {
+      const at = Events.reserve();
+      if (at != 0) {
+        const event = changetype<Event>(at);
+        event.sourceHigh = 0;
+        event.sourceLow = c.sourceLow;
+        event.destinationHigh = 0;
+        event.destinationLow = c.destinationLow;
+        event.ports = ports;
+        event.meta = meta;
+        event.kind = EventKind.CONNECTION;
+        event.reason = 0;
+        event.servicePort = stranger.servicePort;
+        event.backend = backendId;
+        event.time = now;
+        event.port = Descriptors.ingressOf(descriptor);
+      }
+    }
+
+    store<u64>(f, route.linkLow);
+    store<u32>(f, route.linkHigh, 8);
+    store<u8>(f, <u8>(load<u8>(f, 22) - 1), 22);
+    // One hop less is 0xfffe in raw order: see Emit.decrement.
+    store<u16>(f, <u16>Checksum.apply(load<u16>(f, 24), networkDelta + 0xfffe), 24);
+    store<u32>(f, address, 30);
+    store<u16>(f, backend.port, 36);
+    Plain.repair(f, isTcp, transportDelta);
+    const egress = route.port;
+    Descriptors.forward(
+      descriptor,
+      egress == Descriptors.ingressOf(descriptor) ? Verdict.TX : Verdict.REDIRECT,
+      egress,
+    );
+    return true;
+  }
+}
