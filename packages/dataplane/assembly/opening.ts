@@ -99,7 +99,9 @@ export class Opening {
       const key = Frontends.key(p.ports >> 16, p.meta);
       let found: usize;
       if (p.plain != 0) {
-        found = Frontends.findFrom(stranger.frontend, 0, (p.addresses & 0xffffffff00000000) | <u64>MAPPED, key);
+        found = Frontends.first(stranger.frontend, <u32>(p.addresses >> 32), key);
+        if (found == 0)
+          found = Frontends.findFrom(stranger.frontend, 0, (p.addresses & 0xffffffff00000000) | <u64>MAPPED, key);
         if (found == 0) continue;
       } else {
         found = Frontends.findFrom(stranger.frontend, p.destinationHigh, p.destinationLow, key);
@@ -190,7 +192,10 @@ export class Opening {
     const tag = ConnectionIndex.tag(p.hash);
     const replyTag = ConnectionIndex.tag(reply);
     if (bucket == replyBucket) return false;
-    if (!ConnectionIndex.lacks(bucket, tag) || !ConnectionIndex.lacks(replyBucket, replyTag)) return false;
+    const vacancy = ConnectionIndex.vacancy(bucket, tag);
+    if (vacancy == 0) return false;
+    const replyVacancy = ConnectionIndex.vacancy(replyBucket, replyTag);
+    if (replyVacancy == 0) return false;
 
     let id: u32;
     if (control.connectionFreeCount != 0) {
@@ -202,8 +207,8 @@ export class Opening {
       control.connectionHighWater = id + 1;
     }
     control.randomState = random;
-    ConnectionIndex.place(bucket, tag, id << 1);
-    ConnectionIndex.place(replyBucket, replyTag, (id << 1) | 1);
+    ConnectionIndex.enter(bucket, vacancy, tag, id << 1);
+    ConnectionIndex.enter(replyBucket, replyVacancy, replyTag, (id << 1) | 1);
     control.connectionCount++;
     control.connectionsInserted++;
 

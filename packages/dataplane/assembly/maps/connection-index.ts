@@ -11,7 +11,7 @@ import { Tables } from "./tables";
  *     | 12 tags | o |  pad  |     12 references (record << 1 | direction)  |
  *     +---------+---+-------+----------------------------------------------+
  *
- * A tag holds seven bits of the hash and is never 0, which marks a free slot. `o` counts entries that are not here, where their
+ * A tag holds eight bits of the hash, with 1 for 0, which marks a free slot. `o` counts entries that are not here, where their
  * hash says, but in the alternative (bucket XOR a function of the tag); while it is 0 a lookup reads one line. When both are full, an
  * entry of either moves to its other bucket: so the index holds what it has lines for, up to nine tenths. SIMD compares all tags at once;
  * the scalar build does the same with two words.
@@ -26,7 +26,8 @@ export class ConnectionIndex {
   }
 
   @inline static tag(hash: u64): u32 {
-    return (<u32>hash & 0x7f) | 0x80;
+    const tag = <u32>hash & 0xff;
+    return tag | <u32>(tag == 0);
   }
 
   @inline static alternative(index: u32, tag: u32): u32 {
@@ -108,13 +109,17 @@ export class ConnectionIndex {
     return NONE;
   }
 
-  /** Is a tag neither in this bucket nor away from it, and has the bucket room? */
-  @inline static lacks(bucket: usize, tag: u32): bool {
-    return (
-      load<u8>(bucket, 12) == 0 &&
-      ConnectionIndex.matches(bucket, tag) == 0 &&
-      ConnectionIndex.matches(bucket, 0) != 0
-    );
+  /** Free places (bit i for place i) of a bucket that no entry with this tag is in or away from; else 0. */
+  @inline static vacancy(bucket: usize, tag: u32): u32 {
+    if (load<u8>(bucket, 12) != 0 || ConnectionIndex.matches(bucket, tag) != 0) return 0;
+    return ConnectionIndex.matches(bucket, 0);
+  }
+
+  /** Enters a reference in the first of such places. */
+  @inline static enter(bucket: usize, vacancy: u32, tag: u32, reference: u32): void {
+    const i = <usize>ctz<u32>(vacancy);
+    store<u32>(bucket + (i << 2), reference, 16);
+    store<u8>(bucket + i, tag);
   }
 
   /** Does a reference still name the live record of the packet's tuple? */
@@ -186,9 +191,7 @@ export class ConnectionIndex {
   static place(bucket: usize, tag: u32, reference: u32): bool {
     const free = ConnectionIndex.matches(bucket, 0);
     if (free == 0) return false;
-    const i = <usize>ctz<u32>(free);
-    store<u32>(bucket + (i << 2), reference, 16);
-    store<u8>(bucket + i, tag);
+    ConnectionIndex.enter(bucket, free, tag, reference);
     return true;
   }
 

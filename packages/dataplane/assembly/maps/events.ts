@@ -8,7 +8,7 @@ export class Events {
   }
 
   /** Reserves the next slot; 0 when the ring is full. */
-  static reserve(): usize {
+  @inline static reserve(): usize {
     const control = Tables.control;
     if (control.eventHead - control.eventTail > control.eventMaskIndex) {
       control.eventsLost++;

@@ -49,6 +49,16 @@ export class Frontends {
     return Frontends.line(Hash.address(high, low, 0x6b79a4f5));
   }
 
+  /** The head in the first place of that line, if it is this IPv4 frontend and packets see it; else 0, which says nothing. */
+  @inline static first(line: usize, address: u32, key: u32): usize {
+    const frontend = changetype<Frontend>(line);
+    return frontend.address == address &&
+      frontend.portAndMeta == key &&
+      (frontend.owner & (Tables.control.frontendHidden | FrontendMark.HEAD)) == FrontendMark.HEAD
+      ? line
+      : 0;
+  }
+
   /** Goes on from that line: where the frontend is, or 0. */
   static findFrom(line: usize, high: u64, low: u64, key: u32): usize {
     const head = Frontends.head(line, high, low, key >> 24);

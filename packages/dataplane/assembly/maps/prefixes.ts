@@ -90,15 +90,16 @@ export class Prefixes {
    * Flags of the node's prefix that an address is in. The last answer is kept: what agrees with that address as far as the longest
    * prefix in use is in the same one.
    */
-  static nodeFlags(high: u64, low: u64, family: u32): u32 {
-    const control = Tables.control;
-    if (
-      (((high ^ NodeAnswer.high) & NodeAnswer.maskHigh) | ((low ^ NodeAnswer.low) & NodeAnswer.maskLow)) == 0 &&
+  @inline static nodeFlags(high: u64, low: u64, family: u32): u32 {
+    return (((high ^ NodeAnswer.high) & NodeAnswer.maskHigh) | ((low ^ NodeAnswer.low) & NodeAnswer.maskLow)) == 0 &&
       family == NodeAnswer.family &&
-      control.routeEpoch == NodeAnswer.epoch
-    ) {
-      return NodeAnswer.flags;
-    }
+      Tables.control.routeEpoch == NodeAnswer.epoch
+      ? NodeAnswer.flags
+      : Prefixes.findNodeFlags(high, low, family);
+  }
+
+  static findNodeFlags(high: u64, low: u64, family: u32): u32 {
+    const control = Tables.control;
     const found = Prefixes.match(PrefixScope.NODE, high, low, family);
     let longest: u32 = 0;
     if (control.nodeLength128 != 0) longest = 128;
