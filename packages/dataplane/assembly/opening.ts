@@ -60,7 +60,7 @@ const STRANGERS: usize = memory.data(64 * 32, 16);
  */
 export class Opening {
   @inline static stranger(k: u32): Stranger {
-    return changetype<Stranger>(STRANGERS + (<usize>k) * STRANGER);
+    return changetype<Stranger>(STRANGERS + <usize>k * STRANGER);
   }
 
   /** Notes a packet of the run that no connection claims: number `k`. */
@@ -184,9 +184,7 @@ export class Opening {
     const ports = p.ports;
     const replyPorts = <u32>backend.port | (ports << 16);
     const reply =
-      backendId == stranger.backend
-        ? stranger.reply
-        : Hash.v4(<u64>address | ((<u64>source) << 32), replyPorts, meta);
+      backendId == stranger.backend ? stranger.reply : Hash.v4(<u64>address | ((<u64>source) << 32), replyPorts, meta);
     const bucket = <usize>p.bucket;
     const replyBucket = ConnectionIndex.bucket(ConnectionIndex.home(reply));
     const tag = ConnectionIndex.tag(p.hash);

@@ -1,4 +1,4 @@
-import { batchVerdicts, createDataplane } from "@portolan/dataplane";
+import { batchVerdicts, createDataplane, type ServicePortSpec } from "@portolan/dataplane";
 import { packet, parsePacket } from "@portolan/net";
 import { expect, test } from "vitest";
 import { builds, dataplaneOf, small } from "./builds.ts";
@@ -33,7 +33,9 @@ function frames(count: number): Uint8Array[] {
     const source = v6 ? "fd00:10:244:1::12" : random(4) === 0 ? "172.16.0.9" : `10.244.1.${12 + random(3)}`;
     const service = v6
       ? ["fd00:10:96::10", "fd00:10:96::53"]
-      : [["10.96.0.10", "10.96.0.66", "1.2.3.4", "198.51.100.7", "192.168.50.10"][random(5)]!, "10.96.0.53"];
+      : random(2) === 0
+        ? [["10.96.0.20", "10.96.0.21"][random(2)]!, "10.96.0.22"]
+        : [["10.96.0.10", "10.96.0.66", "1.2.3.4", "198.51.100.7", "192.168.50.10"][random(5)]!, "10.96.0.53"];
     const udp = kind % 3 === 2;
     const ends = { source, destination: service[udp ? 1 : 0]!, ...(random(16) === 0 ? { ttl: 1 } : {}) };
     const addressed = v6 ? frame.ipv6(ends) : frame.ipv4(ends);
@@ -48,10 +50,32 @@ function frames(count: number): Uint8Array[] {
   return made;
 }
 
+/** Services as most are: a cluster IP, endpoints picked at random. Two share their endpoints, so that reply tuples collide. */
+const plain = ["10.96.0.20", "10.96.0.21", "10.96.0.22"].map((address, i): ServicePortSpec => {
+  const [protocol, port, targetPort] = i === 2 ? (["UDP", 53, 5353] as const) : (["TCP", 80, 8080] as const);
+  const endpoints = ["10.244.1.11", "10.244.1.12", "10.244.2.13", "10.244.2.14"];
+  return {
+    id: `default/plain-${i}:/${protocol}/IPv4`,
+    family: "IPv4",
+    protocol,
+    hasAny: true,
+    internalTrafficPolicy: "Cluster",
+    externalTrafficPolicy: "Cluster",
+    frontends: [{ kind: "ClusterIP", address, port }],
+    cluster: endpoints.map((endpoint, k) => ({ address: endpoint, port: targetPort, local: k < 2 })),
+    local: [],
+  };
+});
+
 test.each(builds)(`%s: first packets in batches and one by one, seed ${seed}`, (build) => {
   const options = { capacity: { ...small, connections: 4096, frames: 256, events: 8192 } };
-  const batched = addPorts(configure(dataplaneOf(build, options)));
-  const single = addPorts(configure(dataplaneOf(build, options)));
+  const create = () => {
+    const dataplane = addPorts(configure(dataplaneOf(build, options)));
+    for (const spec of plain) dataplane.setServicePort(spec);
+    return dataplane;
+  };
+  const batched = create();
+  const single = create();
   const all = frames(2000);
   let redirected = 0;
   let refused = 0;
@@ -83,9 +107,13 @@ test.each(builds)(`%s: first packets in batches and one by one, seed ${seed}`, (
       ).toBe(0);
     }
     expect([...batched.connections()]).toEqual([...single.connections()]);
+    expect(batched.events()).toEqual(single.events());
+    expect(batched.counters()).toEqual(single.counters());
   }
   expect(redirected).toBeGreaterThan(500);
   expect(refused).toBeGreaterThan(200);
+  const opened = batched.counters().servicePorts["default/plain-0:/TCP/IPv4"]!.connections;
+  expect(opened).toBeGreaterThan(50);
 });
 
 test("the longest of the node's prefixes says whether a source is a pod, also after they change", () => {
