@@ -81,7 +81,7 @@ export async function measureNetns(serviceObjects, names) {
     for (let round = 0; round < rounds; round++)
       for (const one of cases) {
         const cost = async () =>
-          (await node.counters()).processorNanoseconds + (one.who === "knot" ? processorSeconds(knot.pid) * 1e9 : 0);
+          (await node.processorNanoseconds()) + (one.who === "knot" ? processorSeconds(knot.pid) * 1e9 : 0);
         const before = await cost();
         const perf = [
           "dnsperf",

@@ -203,7 +203,7 @@ export async function startNode(services, options = {}) {
       backend: backend.namespace,
       loadSeconds,
       fabricNode: node,
-      forwarder: async () => (await node.counters()).processorNanoseconds,
+      forwarder: () => node.processorNanoseconds(),
       close: () => fabric.close(),
     };
   } catch (error) {

@@ -144,6 +144,8 @@ class Forwarder {
       setZone: (zone) => this.#names.setZone(zone),
       setNames: (group, names) => this.#names.setNames(group, names),
       counters: () => this.#counters(),
+      // The first field: time on a processor.
+      processorNanoseconds: () => Number(readFileSync("/proc/thread-self/schedstat", "utf8").split(" ")[0]),
       connections: () => dataplane.connections(),
       trace: (packet, ingress) => dataplane.trace(packet, ingress === undefined ? {} : { ingress }),
       synchronize: () => undefined,
@@ -317,10 +319,7 @@ class Forwarder {
   }
 
   #counters(): ForwarderCounters {
-    // The first field: time on a processor.
-    const [processorNanoseconds = "0"] = readFileSync("/proc/thread-self/schedstat", "utf8").split(" ");
     return {
-      processorNanoseconds: Number(processorNanoseconds),
       dataplane: this.#dataplane.counters(),
       names: this.#names.counters(),
       frames: this.#frames,

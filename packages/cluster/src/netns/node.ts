@@ -89,7 +89,10 @@ export interface NetnsNode extends ServiceTables, NetworkPlace {
   announce(address: string): Promise<void>;
   /** Stops to answer. */
   withdraw(address: string): Promise<void>;
+  /** Cost: proportional to the Service ports. */
   counters(): Promise<ForwarderCounters>;
+  /** Nanoseconds of a processor that the forwarder's thread used, system calls included. */
+  processorNanoseconds(): Promise<number>;
   connections(): Promise<readonly ConnectionEntry[]>;
   /**
    * Where would this IP packet go, and why? Decided by the node's dataplane with the state of this moment; nothing changes.
@@ -358,6 +361,7 @@ export async function createNode(options: NetnsNodeOptions, surroundings: NodeSu
     announce: (address) => thread.call("announce", address, UPLINK),
     withdraw: (address) => thread.call("withdraw", address, UPLINK),
     counters: () => thread.call("counters"),
+    processorNanoseconds: () => thread.call("processorNanoseconds"),
     connections: () => thread.call("connections"),
     trace: (packet, from) => thread.call("trace", packet, from === undefined ? UPLINK : pods.get(from)?.index),
     failForwarder: (fault) => (fault === "terminate" ? thread.terminate() : thread.post("fail", fault)),

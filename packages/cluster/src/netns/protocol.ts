@@ -50,8 +50,6 @@ export interface PortCounters {
 
 /** What a node's forwarder counted since it started. */
 export interface ForwarderCounters {
-  /** Nanoseconds of a processor that the forwarder's thread used, system calls included. */
-  readonly processorNanoseconds: number;
   /** Frames received. */
   readonly frames: number;
   readonly batches: number;
@@ -84,6 +82,7 @@ export interface ForwarderCalls {
   setZone(zone: Parameters<DnsAnswers["setZone"]>[0]): void;
   setNames(...parameters: Parameters<DnsAnswers["setNames"]>): void;
   counters(): ForwarderCounters;
+  processorNanoseconds(): number;
   connections(): readonly ConnectionEntry[];
   trace(packet: Uint8Array, ingress?: number): readonly TraceStep[];
   /** Does nothing; its reply says that everything before it took effect. */
