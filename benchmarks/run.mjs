@@ -11,5 +11,11 @@ if (name === undefined || !names.includes(name)) {
   console.log(`benchmarks: ${names.join(", ")}\nrun one with: pnpm bench NAME`);
   process.exit(name === undefined ? 0 : 2);
 }
+/** What the kernel's side needs beside what tests do. */
+const programs = { "node-forward": ["nft", "iptables-restore"], "table-swap": ["nft", "iptables-restore"] }[name];
+if (programs !== undefined)
+  spawnSync(process.execPath, [join(dirname(folder), "scripts", "test-programs.mjs"), ...programs], {
+    stdio: "inherit",
+  });
 const run = spawnSync(process.execPath, [join(folder, name, "run.mjs"), ...args], { stdio: "inherit" });
 process.exit(run.status ?? 1);

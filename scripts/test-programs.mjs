@@ -1,5 +1,6 @@
-// Makes the programs that journeys drive (ip, dig, curl, busybox) available: with apt-get as root on Debian, otherwise it only says
-// what is missing. A missing program never fails the run; the tests that need it are skipped and say why.
+// Makes the programs that journeys drive (ip, dig, curl, busybox) available, and those of benchmarks that are named as arguments: with
+// apt-get as root on Debian, otherwise it only says what is missing. A missing program never fails the run; what needs it is skipped
+// and says why.
 import { spawnSync } from "node:child_process";
 import { accessSync, chmodSync, constants, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
@@ -9,6 +10,8 @@ import { unzip } from "./unzip.mjs";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const packages = { ip: "iproute2", dig: "bind9-dnsutils", curl: "curl", busybox: "busybox-static" };
+const ofBenchmarks = { nft: "nftables", "iptables-restore": "iptables" };
+for (const program of process.argv.slice(2)) packages[program] = ofBenchmarks[program];
 const folders = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin"];
 const has = (program) =>
   folders.some((folder) => {
@@ -71,5 +74,4 @@ if (!has("kubectl") && process.platform === "linux" && process.arch === "x64") {
   }
 }
 const absent = [...missing, ...(has("kubectl") ? [] : ["kubectl"])].filter((program) => !has(program));
-if (absent.length > 0)
-  console.log(`not on this machine: ${absent.join(", ")}; the tests that need them will be skipped`);
+if (absent.length > 0) console.log(`not on this machine: ${absent.join(", ")}; what needs them will be skipped`);

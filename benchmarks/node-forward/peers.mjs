@@ -4,6 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createNetnsFabric } from "@portolan/cluster/netns";
 import { createNetworkNamespace, namespaceCommand, setOffloads } from "@portolan/netio-linux";
+import { iptablesRules } from "../table-swap/kernel-peers.mjs";
 
 export const service = { address: "10.96.0.10", port: 80 };
 export const endpointPorts = [9001, 9002, 9003];
@@ -50,6 +51,28 @@ export function runProgram(namespace, argv, input) {
 
 /** Processor time of a process of one thread, in nanoseconds. */
 const processorOf = (pid) => Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[0]);
+
+/** The Service that is measured, TCP and UDP, and as many others as make up the number: lists of Service ports. */
+function specifications(services) {
+  const specification = (name, address, endpoints) => (protocol) => ({
+    id: `default/${name}:/${protocol}/IPv4`,
+    family: "IPv4",
+    protocol,
+    frontends: [{ kind: "ClusterIP", address, port: service.port }],
+    cluster: endpoints,
+    local: [],
+    hasAny: true,
+    internalTrafficPolicy: "Cluster",
+    externalTrafficPolicy: "Cluster",
+  });
+  const endpoints = endpointPorts.map((port) => ({ address: addresses.backend, port }));
+  const list = [["TCP", "UDP"].map(specification("measured", service.address, endpoints))];
+  for (let i = 1; i < services; i++) {
+    const { address, endpoint } = filler(i);
+    list.push(["TCP"].map(specification(`filler${i}`, address, [{ address: endpoint, port: 8080 }])));
+  }
+  return list;
+}
 
 /** Two namespaces joined to a third one by veth pairs; `offloads` off makes frames complete for AF_XDP. */
 function threeNamespaces(offloads) {
@@ -139,6 +162,28 @@ export async function startNftables(services) {
   }
 }
 
+/** The same in kube-proxy's iptables mode: a Service's rule is found by going along those of all others. */
+export async function startIptables(services) {
+  const three = threeNamespaces(true);
+  try {
+    three.node.setSysctl("ipv4/ip_forward", 1);
+    const [measured, ...fillers] = specifications(services);
+    // In the middle of the chain, as the average Service is.
+    fillers.splice(fillers.length >> 1, 0, ...measured);
+    const began = performance.now();
+    await runProgram(three.node, ["iptables-restore"], iptablesRules(fillers.flat()));
+    return {
+      ...three,
+      loadSeconds: (performance.now() - began) / 1000,
+      forwarder: () => 0,
+      close: async () => three.close(),
+    };
+  } catch (error) {
+    three.close();
+    throw error;
+  }
+}
+
 /** The forwarder in C over AF_XDP. */
 export async function startAfXdp(services, program) {
   const three = threeNamespaces(false);
@@ -169,30 +214,7 @@ export async function startNode(services, options = {}) {
     const client = await node.addPod({ name: "client", addresses: [addresses.client] });
     const backend = await node.addPod({ name: "backend", addresses: [addresses.backend] });
     node.configureNode({ addresses: node.addresses, clusterCIDRs: ["10.244.0.0/16"], serviceCIDRs: ["10.96.0.0/12"] });
-    const specs = [];
-    const add = (name, address, endpoints, protocols) => {
-      for (const protocol of protocols) {
-        specs.push({
-          id: `default/${name}:/${protocol}/IPv4`,
-          family: "IPv4",
-          protocol,
-          frontends: [{ kind: "ClusterIP", address, port: service.port }],
-          cluster: endpoints,
-          local: [],
-          hasAny: true,
-          internalTrafficPolicy: "Cluster",
-          externalTrafficPolicy: "Cluster",
-        });
-      }
-    };
-    add(
-      "measured",
-      service.address,
-      endpointPorts.map((port) => ({ address: addresses.backend, port })),
-      ["TCP", "UDP"],
-    );
-    for (let i = 1; i < services; i++)
-      add(`filler${i}`, filler(i).address, [{ address: filler(i).endpoint, port: 8080 }], ["TCP"]);
+    const specs = specifications(services).flat();
     const began = performance.now();
     node.replaceServicePorts(specs);
     await node.synchronize();

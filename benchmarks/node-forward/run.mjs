@@ -13,6 +13,7 @@ import {
   runProgram,
   service,
   startAfXdp,
+  startIptables,
   startNftables,
   startNode,
   startProgram,
@@ -24,7 +25,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "1.5" },
     services: { type: "string", default: "10,10000" },
     measures: { type: "string", default: "flood,connect,roundtrip,bulk" },
-    systems: { type: "string", default: "c,nftables,node,packet,segments" },
+    systems: { type: "string", default: "c,nftables,iptables,node,packet,segments" },
   },
 });
 const rounds = Number(values.rounds);
@@ -115,6 +116,7 @@ async function compare() {
     if (wanted.has("c")) candidates.push(["AF_XDP in C", 10_000, (count) => startAfXdp(count, forwarder)]);
     for (const count of values.services.split(",").map(Number)) {
       if (wanted.has("nftables") && hasProgram("nft")) candidates.push(["nftables", count, startNftables]);
+      if (wanted.has("iptables") && hasProgram("iptables-restore")) candidates.push(["iptables", count, startIptables]);
       for (const [name, frames] of Object.entries(nodes)) {
         if (wanted.has(name)) candidates.push([titles[name], count, () => startNode(count, { frames })]);
       }

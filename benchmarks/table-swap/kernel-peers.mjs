@@ -50,16 +50,18 @@ export function iptablesRules(list) {
   const [chains, rules] = [[], []];
   list.forEach((spec, i) => {
     const [{ address, port }] = spec.frontends;
+    const protocol = spec.protocol.toLowerCase();
+    const match = `-d ${address}/32 -p ${protocol} -m ${protocol} --dport ${port}`;
     chains.push(`:KUBE-SVC-${i} - [0:0]`);
-    rules.push(`-A KUBE-SERVICES -d ${address}/32 -p tcp -m tcp --dport ${port} -j KUBE-SVC-${i}`);
-    rules.push(`-A KUBE-SVC-${i} ! -s 10.244.0.0/16 -d ${address}/32 -p tcp -m tcp --dport ${port} -j KUBE-MARK-MASQ`);
+    rules.push(`-A KUBE-SERVICES ${match} -j KUBE-SVC-${i}`);
+    rules.push(`-A KUBE-SVC-${i} ! -s 10.244.0.0/16 ${match} -j KUBE-MARK-MASQ`);
     spec.cluster.forEach((endpoint, e) => {
       chains.push(`:KUBE-SEP-${i}-${e} - [0:0]`);
       const left = spec.cluster.length - e;
       const chance = left > 1 ? ` -m statistic --mode random --probability ${(1 / left).toFixed(10)}` : "";
       rules.push(`-A KUBE-SVC-${i}${chance} -j KUBE-SEP-${i}-${e}`);
       rules.push(`-A KUBE-SEP-${i}-${e} -s ${endpoint.address}/32 -j KUBE-MARK-MASQ`);
-      rules.push(`-A KUBE-SEP-${i}-${e} -p tcp -m tcp -j DNAT --to-destination ${endpoint.address}:${endpoint.port}`);
+      rules.push(`-A KUBE-SEP-${i}-${e} -p ${protocol} -j DNAT --to-destination ${endpoint.address}:${endpoint.port}`);
     });
   });
   return [
