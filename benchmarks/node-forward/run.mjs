@@ -113,8 +113,8 @@ async function compare() {
   const systems = [];
   try {
     const candidates = [];
-    if (wanted.has("c")) candidates.push(["AF_XDP in C", 10_000, (count) => startAfXdp(count, forwarder)]);
     for (const count of values.services.split(",").map(Number)) {
+      if (wanted.has("c")) candidates.push(["AF_XDP in C", count, (services) => startAfXdp(services, forwarder)]);
       if (wanted.has("nftables") && hasProgram("nft")) candidates.push(["nftables", count, startNftables]);
       if (wanted.has("iptables") && hasProgram("iptables-restore")) candidates.push(["iptables", count, startIptables]);
       for (const [name, frames] of Object.entries(nodes)) {
@@ -124,7 +124,7 @@ async function compare() {
     for (const [kind, count, start] of candidates) {
       const name = `${kind}, ${count} Services`;
       const system = await start(count);
-      systems.push({ name, system, results: new Map() });
+      systems.push({ name, count, system, results: new Map() });
       if (system.loadSeconds !== undefined) report(`${name}: seconds to load`, system.loadSeconds.toFixed(3));
       system.server = await startProgram(system.backend, [loadProgram, "serve", ...endpointPorts.map(String)]);
     }
@@ -156,12 +156,17 @@ async function compare() {
   }
 }
 
-/** A table a figure: each system's minimum, median and maximum, and the median of its ratios to the first one, round by round. */
+/**
+ * A table a figure: each system's minimum, median and maximum, and the median of its ratios to the first one with as many Services,
+ * round by round: what was started later is slower, whatever it is.
+ */
 function print(systems) {
   for (const key of systems[0].results.keys()) {
-    console.log(`\n${key.split("\0")[1]} (minimum / median / maximum; × to ${systems[0].name}, median of rounds)`);
-    const first = systems[0].results.get(key);
-    for (const { name, results } of systems) {
+    console.log(
+      `\n${key.split("\0")[1]} (minimum / median / maximum; × to the first with as many Services, median of rounds)`,
+    );
+    for (const { name, count, results } of systems) {
+      const first = systems.find((system) => system.count === count).results.get(key);
       const samples = results.get(key);
       const ratio = quantile(
         samples.map((value, round) => value / first[round]),

@@ -2,6 +2,7 @@ import { Checksum } from "./checksum";
 import { Conntrack } from "./conntrack";
 import { Descriptors } from "./descriptors";
 import {
+  Connection,
   ConnectionFlag,
   Event,
   EventKind,
@@ -15,6 +16,7 @@ import {
   Prefix,
   Reason,
   RouteFlag,
+  ServicePort,
   ServicePortFlag,
   TcpState,
   Timeout,
@@ -41,11 +43,12 @@ export class Stranger {
   frontend: u32;
   /** Id of the Service port. */
   servicePort: u32;
-  /** Id of the backend that will be picked, if packets of this run draw in order and nothing else does; else none. */
+  /** Id of the backend that is picked if the generator is in state `random` after that; none when there are no endpoints. */
   backend: u32;
   /** Hash of the reply tuple with that backend. */
   reply: u64;
-  reserved: u64;
+  /** As it is when packets of this run draw in order, and nothing else does. */
+  random: u64;
 }
 
 const STRANGER: usize = 32;
@@ -124,17 +127,13 @@ export class Opening {
       stranger.backend = NONE;
       if (set.count == 0) continue;
       random = Random.after(random);
+      stranger.random = random;
       stranger.backend = Schedule.member(set, Random.scale(Random.bits(random), set.count));
-      sink += load<u32>(changetype<usize>(Tables.backend(stranger.backend)));
       if (free > control.connectionFree) {
         free -= 4;
         const record = changetype<usize>(Tables.connection(load<u32>(<usize>free)));
         sink += load<u32>(record) + load<u32>(record, 64);
       }
-    }
-    for (let k: u32 = 0; k < kept; k++) {
-      const stranger = Opening.stranger(k);
-      if (stranger.backend == NONE) continue;
       const p = changetype<Parsed>(<usize>stranger.parsed);
       const backend = Tables.backend(stranger.backend);
       const ports = <u32>backend.port | (p.ports << 16);
@@ -146,6 +145,11 @@ export class Opening {
       sink += load<u32>(ConnectionIndex.bucket(ConnectionIndex.home(hash)));
     }
     control.sink = sink;
+  }
+
+  static draw(servicePort: ServicePort, random: u64): u32 {
+    const set = Schedule.set(servicePort, 0);
+    return Schedule.member(set, Random.scale(Random.bits(random), set.count));
   }
 
   /** Opens a connection for a plain packet that was looked ahead for, and forwards it. False: nothing was changed. */
@@ -168,9 +172,9 @@ export class Opening {
     if (control.detector != 0 && !Addresses.isPod(0, ((<u64>source) << 32) | <u64>MAPPED, 4)) return false;
 
     const random = Random.after(control.randomState);
-    const set = Schedule.set(servicePort, 0);
-    if (set.count == 0) return false;
-    const backendId = Schedule.member(set, Random.scale(Random.bits(random), set.count));
+    if (stranger.backend == NONE) return false;
+    const isForeseen = random == stranger.random;
+    const backendId = isForeseen ? stranger.backend : Opening.draw(servicePort, random);
     const backend = Tables.backend(backendId);
     if (!Schedule.isAvailable(backend) || !Backends.isRouted(backend)) return false;
     const hop = <u32>backend.hop;
@@ -183,8 +187,7 @@ export class Opening {
     // Neither tuple is known, and both have room in the line that their hash says.
     const ports = p.ports;
     const replyPorts = <u32>backend.port | (ports << 16);
-    const reply =
-      backendId == stranger.backend ? stranger.reply : Hash.v4(<u64>address | ((<u64>source) << 32), replyPorts, meta);
+    const reply = isForeseen ? stranger.reply : Hash.v4(<u64>address | ((<u64>source) << 32), replyPorts, meta);
     const bucket = <usize>p.bucket;
     const replyBucket = ConnectionIndex.bucket(ConnectionIndex.home(reply));
     const tag = ConnectionIndex.tag(p.hash);
@@ -219,39 +222,40 @@ export class Opening {
     c.sourceLow = ((<u64>source) << 32) | <u64>MAPPED;
     c.destinationHigh = 0;
     c.destinationLow = ((<u64>destination) << 32) | <u64>MAPPED;
-    c.ports = ports;
-    c.meta = <u16>meta;
-    c.hop = <u16>hop;
-    c.hopGeneration = <u16>control.hopGeneration;
-    c.servicePort = stranger.servicePort;
-    c.backend = backendId;
-    c.networkDelta = <u16>networkDelta;
-    c.transportDelta = <u16>transportDelta;
-    c.generation = Lookup.generation(backend, servicePort);
+    // Neighbouring fields in one store each.
+    const record = changetype<usize>(c);
+    store<u64>(record, <u64>ports | ((<u64>(meta | (hop << 16))) << 32), offsetof<Connection>("ports"));
+    store<u64>(record, <u64>stranger.servicePort | ((<u64>backendId) << 32), offsetof<Connection>("servicePort"));
+    store<u64>(
+      record,
+      <u64>(networkDelta | (transportDelta << 16)) | ((<u64>Lookup.generation(backend, servicePort)) << 32),
+      offsetof<Connection>("networkDelta"),
+    );
     c.replySourceHigh = 0;
     c.replySourceLow = ((<u64>address) << 32) | <u64>MAPPED;
     c.replyDestinationHigh = 0;
     c.replyDestinationLow = ((<u64>source) << 32) | <u64>MAPPED;
-    c.replyPorts = replyPorts;
-    c.created = <u16>now;
-    c.replyHop = <u16>NO_HOP;
-    c.packets = 1;
-    c.replyPackets = 0;
+    store<u64>(
+      record,
+      <u64>replyPorts | ((<u64>((now & 0xffff) | (NO_HOP << 16))) << 32),
+      offsetof<Connection>("replyPorts"),
+    );
+    store<u64>(record, 1, offsetof<Connection>("packets"));
     c.bytes = <u64>total;
     c.replyBytes = 0;
     Backends.countConnection(backend);
-    let flags: u32 = ConnectionFlag.IN_USE | ConnectionFlag.DESTINATION_NAT | ConnectionFlag.COUNTED;
+    let expires = now;
+    let state: u32 = (ConnectionFlag.IN_USE | ConnectionFlag.DESTINATION_NAT | ConnectionFlag.COUNTED) << 8;
     if (isTcp) {
-      flags |= ConnectionFlag.ACTIVE;
+      state |= TcpState.SYN_SENT | (ConnectionFlag.ACTIVE << 8);
       backend.active++;
-      c.state = <u8>TcpState.SYN_SENT;
-      c.expires = now + Conntrack.timeout(Timeout.TCP + TcpState.SYN_SENT);
+      expires += Conntrack.timeout(Timeout.TCP + TcpState.SYN_SENT);
     } else {
       backend.inactive++;
-      c.state = 0;
-      c.expires = now + Conntrack.timeout(Timeout.UDP);
+      expires += Conntrack.timeout(Timeout.UDP);
     }
-    c.flags = <u8>flags;
+    state |= control.hopGeneration << 16;
+    store<u64>(record, <u64>expires | ((<u64>state) << 32), offsetof<Connection>("expires"));
     if (Events.wanted(EventKind.CONNECTION)) {
       const at = Events.reserve();
       if (at != 0) {
