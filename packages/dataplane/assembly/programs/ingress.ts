@@ -86,7 +86,6 @@ export class Ingress {
       if (matches != 0) {
         const reference = load<u32>(bucket + ((<usize>ctz<u32>(matches)) << 2), 16);
         p.candidate = reference;
-        p.frontend = 0;
         // A reference is the number of a line: this one, and the other of its record.
         const tuple = <usize>Tables.control.connections + ((<usize>reference) << 6);
         sink += load<u32>(tuple) + load<u32>(tuple ^ 64);
@@ -146,7 +145,8 @@ export class Ingress {
   static resolve(p: Parsed, at: usize): void {
     if (p.plain != 0) {
       if (p.plain == HELD) return;
-      const stranger = p.frontend;
+      // Only of packets without a candidate was it looked for.
+      const stranger = p.candidate == NONE ? p.frontend : 0;
       if (stranger != 0 && Opening.open(p, at)) return;
       if (p.plain != EVENTFUL && Plain.retry(p, at)) return;
       Plain.complete(p, at, stranger == 0 ? 0 : changetype<Stranger>(<usize>stranger).frontend);
