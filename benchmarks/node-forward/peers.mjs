@@ -105,51 +105,13 @@ function threeNamespaces(offloads) {
   return { ...namespaces, macs, close: () => Object.values(namespaces).forEach((namespace) => namespace.close()) };
 }
 
-/** The node as users of kube-proxy's nftables mode have it: the kernel routes, and rewrites by a verdict map. */
-export async function startNftables(services) {
+/** The kernel routes and rewrites, by rules that a command is given. */
+async function startKernel(command, rules) {
   const three = threeNamespaces(true);
   try {
     three.node.setSysctl("ipv4/ip_forward", 1);
-    const rules = ["table ip kube-proxy {", "  chain mark-for-masquerade { mark set mark or 0x4000; }"];
-    const map = [];
-    const add = (key, name, endpoints, protocols) => {
-      for (const protocol of protocols) {
-        const chain = `service-${name}-${protocol}`;
-        for (const [address, port] of endpoints) {
-          rules.push(`  chain endpoint-${name}-${protocol}-${port} {`);
-          rules.push(`    ip saddr ${address} jump mark-for-masquerade`);
-          rules.push(`    meta l4proto ${protocol} dnat to ${address}:${port}`, "  }");
-        }
-        // The Services that only fill the map get one endpoint: so that the kernel takes the rules in minutes, not in an hour.
-        const choices = endpoints.map(([, port], i) => `${i} : goto endpoint-${name}-${protocol}-${port}`);
-        rules.push(`  chain ${chain} {`);
-        rules.push(`    ip daddr ${key} ${protocol} dport 80 ip saddr != 10.244.0.0/16 jump mark-for-masquerade`);
-        if (choices.length > 1) rules.push(`    numgen random mod ${choices.length} vmap { ${choices.join(", ")} }`);
-        else rules.push(`    goto endpoint-${name}-${protocol}-${endpoints[0][1]}`);
-        rules.push("  }");
-        map.push(`${key} . ${protocol} . 80 : goto ${chain}`);
-      }
-    };
-    add(
-      service.address,
-      "measured",
-      endpointPorts.map((port) => [addresses.backend, port]),
-      ["tcp", "udp"],
-    );
-    for (let i = 1; i < services; i++) {
-      const { address, endpoint } = filler(i);
-      add(address, `filler${i}`, [[endpoint, 8080]], ["tcp"]);
-    }
-    rules.push("  map service-ips { type ipv4_addr . inet_proto . inet_service : verdict; elements = {");
-    rules.push(map.join(",\n"), "} }");
-    rules.push(
-      "  chain services { ip daddr . meta l4proto . th dport vmap @service-ips; }",
-      "  chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }",
-      "  chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; mark and 0x4000 != 0 masquerade; }",
-      "}",
-    );
     const began = performance.now();
-    await runProgram(three.node, ["nft", "-f", "-"], rules.join("\n"));
+    await runProgram(three.node, command, rules);
     return {
       ...three,
       loadSeconds: (performance.now() - began) / 1000,
@@ -162,26 +124,55 @@ export async function startNftables(services) {
   }
 }
 
-/** The same in kube-proxy's iptables mode: a Service's rule is found by going along those of all others. */
-export async function startIptables(services) {
-  const three = threeNamespaces(true);
-  try {
-    three.node.setSysctl("ipv4/ip_forward", 1);
-    const [measured, ...fillers] = specifications(services);
-    // In the middle of the chain, as the average Service is.
-    fillers.splice(fillers.length >> 1, 0, ...measured);
-    const began = performance.now();
-    await runProgram(three.node, ["iptables-restore"], iptablesRules(fillers.flat()));
-    return {
-      ...three,
-      loadSeconds: (performance.now() - began) / 1000,
-      forwarder: () => 0,
-      close: async () => three.close(),
-    };
-  } catch (error) {
-    three.close();
-    throw error;
+/** The node as users of kube-proxy's nftables mode have it: the kernel routes, and rewrites by a verdict map. */
+export function startNftables(services) {
+  const rules = ["table ip kube-proxy {", "  chain mark-for-masquerade { mark set mark or 0x4000; }"];
+  const map = [];
+  const add = (key, name, endpoints, protocols) => {
+    for (const protocol of protocols) {
+      const chain = `service-${name}-${protocol}`;
+      for (const [address, port] of endpoints) {
+        rules.push(`  chain endpoint-${name}-${protocol}-${port} {`);
+        rules.push(`    ip saddr ${address} jump mark-for-masquerade`);
+        rules.push(`    meta l4proto ${protocol} dnat to ${address}:${port}`, "  }");
+      }
+      // The Services that only fill the map get one endpoint: so that the kernel takes the rules in minutes, not in an hour.
+      const choices = endpoints.map(([, port], i) => `${i} : goto endpoint-${name}-${protocol}-${port}`);
+      rules.push(`  chain ${chain} {`);
+      rules.push(`    ip daddr ${key} ${protocol} dport 80 ip saddr != 10.244.0.0/16 jump mark-for-masquerade`);
+      if (choices.length > 1) rules.push(`    numgen random mod ${choices.length} vmap { ${choices.join(", ")} }`);
+      else rules.push(`    goto endpoint-${name}-${protocol}-${endpoints[0][1]}`);
+      rules.push("  }");
+      map.push(`${key} . ${protocol} . 80 : goto ${chain}`);
+    }
+  };
+  add(
+    service.address,
+    "measured",
+    endpointPorts.map((port) => [addresses.backend, port]),
+    ["tcp", "udp"],
+  );
+  for (let i = 1; i < services; i++) {
+    const { address, endpoint } = filler(i);
+    add(address, `filler${i}`, [[endpoint, 8080]], ["tcp"]);
   }
+  rules.push("  map service-ips { type ipv4_addr . inet_proto . inet_service : verdict; elements = {");
+  rules.push(map.join(",\n"), "} }");
+  rules.push(
+    "  chain services { ip daddr . meta l4proto . th dport vmap @service-ips; }",
+    "  chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }",
+    "  chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; mark and 0x4000 != 0 masquerade; }",
+    "}",
+  );
+  return startKernel(["nft", "-f", "-"], rules.join("\n"));
+}
+
+/** The same in kube-proxy's iptables mode: a Service's rule is found by going along those of all others. */
+export function startIptables(services) {
+  const [measured, ...fillers] = specifications(services);
+  // In the middle of the chain, as the average Service is.
+  fillers.splice(fillers.length >> 1, 0, ...measured);
+  return startKernel(["iptables-restore"], iptablesRules(fillers.flat()));
 }
 
 /** The forwarder in C over AF_XDP. */
