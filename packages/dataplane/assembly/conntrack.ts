@@ -3,7 +3,6 @@ import {
   Connection,
   ConnectionFlag,
   EventKind,
-  Event,
   NONE,
   SctpState,
   TcpState,
@@ -247,9 +246,13 @@ export class Conntrack {
 
   /** True when a record could be had; changes nothing. */
   static hasRoom(): bool {
+    return Conntrack.hasFree() || Conntrack.victim() != NONE;
+  }
+
+  /** True when none has to give way for it. */
+  @inline static hasFree(): bool {
     const control = Tables.control;
-    if (control.connectionFreeCount > 0 || control.connectionHighWater < control.connectionCapacity) return true;
-    return Conntrack.victim() != NONE;
+    return control.connectionFreeCount > 0 || control.connectionHighWater < control.connectionCapacity;
   }
 
   /** Among the next 64 records: an expired one, else a half-open one, else one that is not assured. */
@@ -373,21 +376,19 @@ export class Conntrack {
   }
 
   static emitClosed(c: Connection): void {
-    const at = Events.reserve();
-    if (at == 0) return;
-    const event = changetype<Event>(at);
-    event.sourceHigh = c.sourceHigh;
-    event.sourceLow = c.sourceLow;
-    event.destinationHigh = c.destinationHigh;
-    event.destinationLow = c.destinationLow;
-    event.ports = c.ports;
-    event.meta = c.meta;
-    event.kind = EventKind.CLOSED;
-    event.reason = 0;
-    event.servicePort = c.servicePort;
-    event.backend = c.backend;
-    event.time = Tables.control.now;
-    event.port = NONE;
+    Events.write(
+      EventKind.CLOSED,
+      0,
+      c.sourceHigh,
+      c.sourceLow,
+      c.destinationHigh,
+      c.destinationLow,
+      c.ports,
+      c.meta,
+      c.servicePort,
+      c.backend,
+      NONE,
+    );
   }
 
   /** Enters a filled record under the hashes of both tuples. False (and the record is given back) when the index has no room. */

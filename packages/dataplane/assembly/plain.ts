@@ -161,16 +161,10 @@ export class Plain {
     const total = p.total;
     if (total > <u32>route.mtu) return false;
 
-    const egress = route.port;
     const direction = reference & 1;
     const f = <usize>Descriptors.frameOf(descriptor);
     Conntrack.tally(c, direction, total);
-    store<u64>(f, route.linkLow);
-    store<u32>(f, route.linkHigh, 8);
-    store<u8>(f, <u8>(load<u8>(f, 22) - 1), 22);
     const mask: u32 = 0xffff & (0 - direction);
-    // One hop less is 0xfffe in raw order: see Emit.decrement.
-    store<u16>(f, <u16>Checksum.apply(load<u16>(f, 24), (<u32>c.networkDelta ^ mask) + 0xfffe), 24);
     const other = tuple ^ 64;
     store<u32>(f, load<u32>(other, 28), 26);
     store<u32>(f, load<u32>(other, 12), 30);
@@ -183,12 +177,23 @@ export class Plain {
       c.expires = now + Conntrack.timeout(Timeout.UDP_STREAM);
       Plain.repair(f, false, delta);
     }
+    Plain.send(f, descriptor, route, <u32>c.networkDelta ^ mask);
+    return true;
+  }
+
+  /** Sends a plain frame, rewritten but for its link header, hops and header checksum, by a route that is prepared. */
+  @inline static send(f: usize, descriptor: usize, route: Prefix, networkDelta: u32): void {
+    store<u64>(f, route.linkLow);
+    store<u32>(f, route.linkHigh, 8);
+    store<u8>(f, <u8>(load<u8>(f, 22) - 1), 22);
+    // One hop less is 0xfffe in raw order: see Emit.decrement.
+    store<u16>(f, <u16>Checksum.apply(load<u16>(f, 24), networkDelta + 0xfffe), 24);
+    const egress = route.port;
     Descriptors.forward(
       descriptor,
       egress == Descriptors.ingressOf(descriptor) ? Verdict.TX : Verdict.REDIRECT,
       egress,
     );
-    return true;
   }
 
   /** Brings the transport checksum of a plain frame up to date. */

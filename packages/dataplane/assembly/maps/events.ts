@@ -21,20 +21,49 @@ export class Events {
 
   static emit(kind: u32, p: Parsed, reason: u32, servicePort: u32, backend: u32): void {
     if (!Events.wanted(kind) || Tables.control.tracing) return;
+    Events.write(
+      kind,
+      reason,
+      p.sourceHigh,
+      p.sourceLow,
+      p.destinationHigh,
+      p.destinationLow,
+      p.ports,
+      p.meta,
+      servicePort,
+      backend,
+      p.ingress,
+    );
+  }
+
+  /** Fills in the next slot, if there is one. */
+  @inline static write(
+    kind: u32,
+    reason: u32,
+    sourceHigh: u64,
+    sourceLow: u64,
+    destinationHigh: u64,
+    destinationLow: u64,
+    ports: u32,
+    meta: u32,
+    servicePort: u32,
+    backend: u32,
+    port: u32,
+  ): void {
     const at = Events.reserve();
     if (at == 0) return;
     const event = changetype<Event>(at);
-    event.sourceHigh = p.sourceHigh;
-    event.sourceLow = p.sourceLow;
-    event.destinationHigh = p.destinationHigh;
-    event.destinationLow = p.destinationLow;
-    event.ports = p.ports;
-    event.meta = p.meta;
+    event.sourceHigh = sourceHigh;
+    event.sourceLow = sourceLow;
+    event.destinationHigh = destinationHigh;
+    event.destinationLow = destinationLow;
+    event.ports = ports;
+    event.meta = meta;
     event.kind = kind;
     event.reason = reason;
     event.servicePort = servicePort;
     event.backend = backend;
     event.time = Tables.control.now;
-    event.port = p.ingress;
+    event.port = port;
   }
 }

@@ -34,16 +34,13 @@ import { Prefixes } from "../maps/prefixes";
 import { ServicePorts } from "../maps/service-ports";
 import { Tables } from "../maps/tables";
 import { Nat } from "../nat";
-import { Opening, Stranger } from "../opening";
+import { NewFlow, NewFlows, RUN } from "../new-flows";
 import { Parse } from "../parse";
 import { EVENTFUL, HELD, Hops, Plain } from "../plain";
 import { Random } from "../random";
 import { Schedule } from "../schedule";
 import { Trace } from "../trace";
 import { UserPrograms } from "./user-programs";
-
-/** Frames that are worked on together. */
-const RUN: u32 = 64;
 
 /** The program for packets: from a frame to its verdict. */
 export class Ingress {
@@ -77,7 +74,7 @@ export class Ingress {
       for (let k: u32 = 0; k < count; k++) if (Descriptors.verdict(start + k) != NONE) Plain.hold(Ingress.parsed(k));
     }
     let sink: u32 = 0;
-    let strangers: u32 = 0;
+    let newFlows: u32 = 0;
     for (let slot = PARSED; slot < end; slot += 128) sink += load<u32>(<usize>changetype<Parsed>(<usize>slot).bucket);
     for (let slot = PARSED; slot < end; slot += 128) {
       const p = changetype<Parsed>(<usize>slot);
@@ -91,11 +88,11 @@ export class Ingress {
         sink += load<u32>(tuple) + load<u32>(tuple ^ 64);
       } else {
         p.frontend = 0;
-        if (load<u8>(bucket, 12) == 0) Opening.note(strangers++, slot);
+        if (load<u8>(bucket, 12) == 0) NewFlows.note(newFlows++, slot);
       }
     }
     Tables.control.sink = sink;
-    if (strangers != 0) Opening.lookAhead(strangers);
+    if (newFlows != 0) NewFlows.lookAhead(newFlows);
     at = Descriptors.at(start);
     for (let slot = PARSED; slot < end; slot += 128) {
       const p = changetype<Parsed>(<usize>slot);
@@ -146,10 +143,10 @@ export class Ingress {
     if (p.plain != 0) {
       if (p.plain == HELD) return;
       // Only of packets without a candidate was it looked for.
-      const stranger = p.candidate == NONE ? p.frontend : 0;
-      if (stranger != 0 && Opening.open(p, at)) return;
+      const flow = p.candidate == NONE ? p.frontend : 0;
+      if (flow != 0 && NewFlows.open(p, at)) return;
       if (p.plain != EVENTFUL && Plain.retry(p, at)) return;
-      Plain.complete(p, at, stranger == 0 ? 0 : changetype<Stranger>(<usize>stranger).frontend);
+      Plain.complete(p, at, flow == 0 ? 0 : changetype<NewFlow>(<usize>flow).frontend);
     }
     const verdict = Ingress.handle(p);
     Descriptors.resolve(at, verdict, p.egress, p.length, p.reason);

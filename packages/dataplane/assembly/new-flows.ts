@@ -4,7 +4,6 @@ import { Descriptors } from "./descriptors";
 import {
   Connection,
   ConnectionFlag,
-  Event,
   EventKind,
   FrontendKind,
   HOST_HOP,
@@ -16,11 +15,11 @@ import {
   Prefix,
   Reason,
   RouteFlag,
+  Scheduler,
   ServicePort,
   ServicePortFlag,
   TcpState,
   Timeout,
-  Verdict,
 } from "./generated/layout";
 import { Hash } from "./hash";
 import { Addresses } from "./maps/addresses";
@@ -36,7 +35,7 @@ import { Schedule } from "./schedule";
 
 /** What was looked up ahead for a packet that no connection claims: scratch of a run. */
 @unmanaged
-export class Stranger {
+export class NewFlow {
   /** Address of the packet's `Parsed`. */
   parsed: u32;
   /** Address of the frontend's line, then of the frontend itself, or 0. */
@@ -51,9 +50,9 @@ export class Stranger {
   random: u64;
 }
 
-const STRANGER: usize = 32;
-/** Those of a run. */
-const STRANGERS: usize = memory.data(64 * 32, 16);
+/** Frames that are worked on together: their parse results, and these, stay in the first-level cache. */
+export const RUN: u32 = 64;
+const NEW_FLOWS: usize = memory.data(RUN * 32, 16);
 
 /**
  * The first packets of most connections: whole IPv4 packets without options to a cluster IP whose endpoints are picked at random,
@@ -61,23 +60,23 @@ const STRANGERS: usize = memory.data(64 * 32, 16);
  * each touch what the next reads, since Wasm has no prefetch; then `open` makes the connection as the general path would have, or
  * leaves packet and tables untouched to it.
  */
-export class Opening {
-  @inline static stranger(k: u32): Stranger {
-    return changetype<Stranger>(STRANGERS + <usize>k * STRANGER);
+export class NewFlows {
+  @inline static at(k: u32): NewFlow {
+    return changetype<NewFlow>(NEW_FLOWS + <usize>k * offsetof<NewFlow>());
   }
 
   /** Notes a packet of the run that no connection claims: number `k`. */
   @inline static note(k: u32, parsed: u32): void {
-    Opening.stranger(k).parsed = parsed;
+    NewFlows.at(k).parsed = parsed;
   }
 
-  /** Looks ahead for the first `count` strangers. Tables stay as they are during a batch; which backend it is, is a guess. */
+  /** Looks ahead for the first `count` of them. Tables stay as they are during a batch; which backend it is, is a guess. */
   static lookAhead(count: u32): void {
     const control = Tables.control;
     let sink: u32 = 0;
     let kept: u32 = 0;
     for (let k: u32 = 0; k < count; k++) {
-      const parsed = Opening.stranger(k).parsed;
+      const parsed = NewFlows.at(k).parsed;
       const p = changetype<Parsed>(<usize>parsed);
       let line: usize;
       if (p.plain != 0) {
@@ -88,30 +87,30 @@ export class Opening {
         line = Frontends.at(p.destinationHigh, p.destinationLow);
       }
       sink += load<u32>(line);
-      const stranger = Opening.stranger(kept);
-      stranger.parsed = parsed;
-      stranger.frontend = <u32>line;
+      const flow = NewFlows.at(kept);
+      flow.parsed = parsed;
+      flow.frontend = <u32>line;
       kept++;
     }
     count = kept;
     kept = 0;
     for (let k: u32 = 0; k < count; k++) {
-      const stranger = Opening.stranger(k);
-      const parsed = stranger.parsed;
+      const flow = NewFlows.at(k);
+      const parsed = flow.parsed;
       const p = changetype<Parsed>(<usize>parsed);
       const key = Frontends.key(p.ports >> 16, p.meta);
       let found: usize;
       if (p.plain != 0) {
-        found = Frontends.first(stranger.frontend, <u32>(p.addresses >> 32), key);
+        found = Frontends.first(flow.frontend, <u32>(p.addresses >> 32), key);
         if (found == 0)
-          found = Frontends.findFrom(stranger.frontend, 0, (p.addresses & 0xffffffff00000000) | <u64>MAPPED, key);
+          found = Frontends.findFrom(flow.frontend, 0, (p.addresses & 0xffffffff00000000) | <u64>MAPPED, key);
         if (found == 0) continue;
       } else {
-        found = Frontends.findFrom(stranger.frontend, p.destinationHigh, p.destinationLow, key);
+        found = Frontends.findFrom(flow.frontend, p.destinationHigh, p.destinationLow, key);
         p.frontend = <u32>found;
         if (found == 0) continue;
       }
-      const known = Opening.stranger(kept);
+      const known = NewFlows.at(kept);
       known.parsed = parsed;
       known.frontend = <u32>found;
       known.servicePort = Frontends.servicePort(found);
@@ -122,26 +121,26 @@ export class Opening {
     let random = control.randomState;
     let free = control.connectionFree + (control.connectionFreeCount << 2);
     for (let k: u32 = 0; k < kept; k++) {
-      const stranger = Opening.stranger(k);
-      const set = Schedule.set(Tables.servicePort(stranger.servicePort), 0);
-      stranger.backend = NONE;
+      const flow = NewFlows.at(k);
+      const set = Schedule.set(Tables.servicePort(flow.servicePort), 0);
+      flow.backend = NONE;
       if (set.count == 0) continue;
       random = Random.after(random);
-      stranger.random = random;
-      stranger.backend = Schedule.member(set, Random.scale(Random.bits(random), set.count));
+      flow.random = random;
+      flow.backend = Schedule.member(set, Random.scale(Random.bits(random), set.count));
       if (free > control.connectionFree) {
         free -= 4;
         const record = changetype<usize>(Tables.connection(load<u32>(<usize>free)));
         sink += load<u32>(record) + load<u32>(record, 64);
       }
-      const p = changetype<Parsed>(<usize>stranger.parsed);
-      const backend = Tables.backend(stranger.backend);
+      const p = changetype<Parsed>(<usize>flow.parsed);
+      const backend = Tables.backend(flow.backend);
       const ports = <u32>backend.port | (p.ports << 16);
       const hash =
         p.plain != 0
           ? Hash.v4(<u64>backend.address | (p.addresses << 32), ports, p.meta)
           : Hash.tuple(Backends.high(backend), Backends.low(backend), p.sourceHigh, p.sourceLow, ports, p.meta);
-      stranger.reply = hash;
+      flow.reply = hash;
       sink += load<u32>(ConnectionIndex.bucket(ConnectionIndex.home(hash)));
     }
     control.sink = sink;
@@ -155,13 +154,12 @@ export class Opening {
   /** Opens a connection for a plain packet that was looked ahead for, and forwards it. False: nothing was changed. */
   static open(p: Parsed, descriptor: usize): bool {
     const control = Tables.control;
-    const stranger = changetype<Stranger>(<usize>p.frontend);
-    const servicePort = Tables.servicePort(stranger.servicePort);
-    // Endpoints that any packet may go to, picked at random (0), each time anew.
-    const settings: u32 = ServicePortFlag.HAS_ANY | ServicePortFlag.INTERNAL_LOCAL | 0xff00;
-    if ((load<u32>(changetype<usize>(servicePort)) & settings) != ServicePortFlag.HAS_ANY) return false;
-    if (servicePort.affinityTicks != 0) return false;
-    if (Frontends.kind(stranger.frontend) != FrontendKind.CLUSTER_IP) return false;
+    const flow = changetype<NewFlow>(<usize>p.frontend);
+    const servicePort = Tables.servicePort(flow.servicePort);
+    const settings: u32 = ServicePortFlag.HAS_ANY | ServicePortFlag.INTERNAL_LOCAL;
+    if ((<u32>servicePort.flags & settings) != ServicePortFlag.HAS_ANY) return false;
+    if (<u32>servicePort.scheduler != Scheduler.RANDOM || servicePort.affinityTicks != 0) return false;
+    if (Frontends.kind(flow.frontend) != FrontendKind.CLUSTER_IP) return false;
     if (control.masqueradeAll != 0) return false;
     const f = <usize>Descriptors.frameOf(descriptor);
     const meta = p.meta;
@@ -172,9 +170,9 @@ export class Opening {
     if (control.detector != 0 && !Addresses.isPod(0, ((<u64>source) << 32) | <u64>MAPPED, 4)) return false;
 
     const random = Random.after(control.randomState);
-    if (stranger.backend == NONE) return false;
-    const isForeseen = random == stranger.random;
-    const backendId = isForeseen ? stranger.backend : Opening.draw(servicePort, random);
+    if (flow.backend == NONE) return false;
+    const isForeseen = random == flow.random;
+    const backendId = isForeseen ? flow.backend : NewFlows.draw(servicePort, random);
     const backend = Tables.backend(backendId);
     if (!Schedule.isAvailable(backend) || !Backends.isRouted(backend)) return false;
     const hop = <u32>backend.hop;
@@ -187,7 +185,7 @@ export class Opening {
     // Neither tuple is known, and both have room in the line that their hash says.
     const ports = p.ports;
     const replyPorts = <u32>backend.port | (ports << 16);
-    const reply = isForeseen ? stranger.reply : Hash.v4(<u64>address | ((<u64>source) << 32), replyPorts, meta);
+    const reply = isForeseen ? flow.reply : Hash.v4(<u64>address | ((<u64>source) << 32), replyPorts, meta);
     const bucket = <usize>p.bucket;
     const replyBucket = ConnectionIndex.bucket(ConnectionIndex.home(reply));
     const tag = ConnectionIndex.tag(p.hash);
@@ -198,15 +196,8 @@ export class Opening {
     const replyVacancy = ConnectionIndex.vacancy(replyBucket, replyTag);
     if (replyVacancy == 0) return false;
 
-    let id: u32;
-    if (control.connectionFreeCount != 0) {
-      control.connectionFreeCount--;
-      id = load<u32>(<usize>(control.connectionFree + (control.connectionFreeCount << 2)));
-    } else {
-      id = control.connectionHighWater;
-      if (id >= control.connectionCapacity) return false;
-      control.connectionHighWater = id + 1;
-    }
+    if (!Conntrack.hasFree()) return false;
+    const id = Conntrack.allocate();
     control.randomState = random;
     ConnectionIndex.enter(bucket, vacancy, tag, id << 1);
     ConnectionIndex.enter(replyBucket, replyVacancy, replyTag, (id << 1) | 1);
@@ -222,10 +213,10 @@ export class Opening {
     c.sourceLow = ((<u64>source) << 32) | <u64>MAPPED;
     c.destinationHigh = 0;
     c.destinationLow = ((<u64>destination) << 32) | <u64>MAPPED;
-    // Neighbouring fields in one store each.
+    // Neighbouring fields, as layout.mjs draws them, in one store each.
     const record = changetype<usize>(c);
     store<u64>(record, <u64>ports | ((<u64>(meta | (hop << 16))) << 32), offsetof<Connection>("ports"));
-    store<u64>(record, <u64>stranger.servicePort | ((<u64>backendId) << 32), offsetof<Connection>("servicePort"));
+    store<u64>(record, <u64>flow.servicePort | ((<u64>backendId) << 32), offsetof<Connection>("servicePort"));
     store<u64>(
       record,
       <u64>(networkDelta | (transportDelta << 16)) | ((<u64>Lookup.generation(backend, servicePort)) << 32),
@@ -257,38 +248,25 @@ export class Opening {
     state |= control.hopGeneration << 16;
     store<u64>(record, <u64>expires | ((<u64>state) << 32), offsetof<Connection>("expires"));
     if (Events.wanted(EventKind.CONNECTION)) {
-      const at = Events.reserve();
-      if (at != 0) {
-        const event = changetype<Event>(at);
-        event.sourceHigh = 0;
-        event.sourceLow = c.sourceLow;
-        event.destinationHigh = 0;
-        event.destinationLow = c.destinationLow;
-        event.ports = ports;
-        event.meta = meta;
-        event.kind = EventKind.CONNECTION;
-        event.reason = 0;
-        event.servicePort = stranger.servicePort;
-        event.backend = backendId;
-        event.time = now;
-        event.port = Descriptors.ingressOf(descriptor);
-      }
+      Events.write(
+        EventKind.CONNECTION,
+        Reason.NONE,
+        0,
+        c.sourceLow,
+        0,
+        c.destinationLow,
+        ports,
+        meta,
+        flow.servicePort,
+        backendId,
+        Descriptors.ingressOf(descriptor),
+      );
     }
 
-    store<u64>(f, route.linkLow);
-    store<u32>(f, route.linkHigh, 8);
-    store<u8>(f, <u8>(load<u8>(f, 22) - 1), 22);
-    // One hop less is 0xfffe in raw order: see Emit.decrement.
-    store<u16>(f, <u16>Checksum.apply(load<u16>(f, 24), networkDelta + 0xfffe), 24);
     store<u32>(f, address, 30);
     store<u16>(f, backend.port, 36);
     Plain.repair(f, isTcp, transportDelta);
-    const egress = route.port;
-    Descriptors.forward(
-      descriptor,
-      egress == Descriptors.ingressOf(descriptor) ? Verdict.TX : Verdict.REDIRECT,
-      egress,
-    );
+    Plain.send(f, descriptor, route, networkDelta);
     return true;
   }
 }
