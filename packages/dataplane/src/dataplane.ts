@@ -296,6 +296,7 @@ export interface Dataplane extends ServiceTables {
    * tables say now. They belong to no Service port any more, so that its counters and least-connection scheduling leave them out.
    *
    * @param records bytes of its {@link connectionRecords}
+   * @param now seconds, as for {@link ingress}
    * @returns how many: those of sockets and expired ones are left out
    */
   restoreConnections(records: Uint8Array, now: number): number;
