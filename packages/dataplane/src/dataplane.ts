@@ -1,6 +1,7 @@
 import type { IPFamily } from "@portolan/net";
 import { AddressBook } from "./address-book.ts";
 import { decodeAddress, encodeAddress, familyName, writeAddress } from "./address-codec.ts";
+import { backendText } from "./backend-table.ts";
 import { DataplaneError } from "./errors.ts";
 import { Forwarding, type PortSpec, type RouteSpec } from "./forwarding.ts";
 import {
@@ -38,11 +39,14 @@ import {
   type VerdictName,
   verdictName,
 } from "./names.ts";
+import { NodeConfiguration } from "./node-configuration.ts";
 import { PrefixTable } from "./prefix-table.ts";
 import type { FrontendSpec, NodeSpec, ServicePortSpec, ServiceTables, TransportProtocol } from "./service-port.ts";
-import { DataplaneServiceTables, type ServicePortReplacement } from "./service-tables.ts";
+import type { ServicePortReplacement } from "./service-port-replacement.ts";
+import { DataplaneServiceTables } from "./service-tables.ts";
 import { type ConnectionTimeouts, kubeProxyTimeouts } from "./timeouts.ts";
 import { decodeTrace, type TraceStep } from "./trace.ts";
+import { flushUdp } from "./udp-flush.ts";
 import { globals, type WebAssemblyMemory, type WebAssemblyModule } from "./web-assembly.ts";
 
 /** Options of {@link Dataplane}. */
@@ -345,6 +349,7 @@ class WebAssemblyDataplane implements Dataplane {
   readonly reserved: Region;
   readonly #machine: Machine;
   readonly #tables: DataplaneServiceTables;
+  readonly #node: NodeConfiguration;
   readonly #forwarding: Forwarding;
   readonly #packetAt: number;
   readonly #packetRoom: number;
@@ -376,7 +381,8 @@ class WebAssemblyDataplane implements Dataplane {
     };
     const addresses = new AddressBook(machine);
     const prefixes = new PrefixTable(machine);
-    this.#tables = new DataplaneServiceTables(machine, addresses, prefixes);
+    this.#tables = new DataplaneServiceTables(machine);
+    this.#node = new NodeConfiguration(machine, addresses, prefixes);
     this.#forwarding = new Forwarding(machine, addresses, prefixes);
     internals.set(this, { machine, tables: this.#tables });
     this.#initialize(options);
@@ -470,7 +476,7 @@ class WebAssemblyDataplane implements Dataplane {
   }
 
   configureNode(node: NodeSpec): void {
-    this.#guard(() => this.#tables.configureNode(node));
+    this.#guard(() => this.#node.configure(node));
   }
   setServicePort(spec: ServicePortSpec): void {
     this.#guard(() => this.#tables.setServicePort(spec));
@@ -482,7 +488,7 @@ class WebAssemblyDataplane implements Dataplane {
     this.#guard(() => this.#tables.replaceServicePorts(specs));
   }
   flushUdp(frontends: readonly FrontendSpec[], family: IPFamily, keep: readonly string[]): number {
-    return this.#guard(() => this.#tables.flushUdp(frontends, family, keep));
+    return this.#guard(() => flushUdp(this.#machine, frontends, family, keep));
   }
   setPort(index: number, port: PortSpec): void {
     this.#guard(() => this.#forwarding.setPort(index, port));
@@ -567,7 +573,7 @@ class WebAssemblyDataplane implements Dataplane {
     return {
       verdict: "ALLOW",
       ...common,
-      backend: { ...this.#tables.backendText(slot), ...(name === undefined ? {} : { name }) },
+      backend: { ...backendText(this.#machine, slot), ...(name === undefined ? {} : { name }) },
       ...(handle === undefined ? {} : { handle }),
     };
   }
@@ -774,7 +780,7 @@ class WebAssemblyDataplane implements Dataplane {
   }
 
   #backendName(slot: number): string {
-    const { address, port } = this.#tables.backendText(slot);
+    const { address, port } = backendText(this.#machine, slot);
     return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
   }
 

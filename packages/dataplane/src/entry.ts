@@ -30,7 +30,7 @@ export type {
   ServiceTables,
   TransportProtocol,
 } from "./service-port.ts";
-export type { ServicePortReplacement } from "./service-tables.ts";
+export type { ServicePortReplacement } from "./service-port-replacement.ts";
 export { type ConnectionTimeouts, kubeProxyTimeouts, linuxTimeouts } from "./timeouts.ts";
 export type { EndpointSetReason, MasqueradeReasonName, TracedBackend, TraceStep } from "./trace.ts";
 export type { WebAssemblyMemory, WebAssemblyModule } from "./web-assembly.ts";

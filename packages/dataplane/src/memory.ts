@@ -219,6 +219,11 @@ export function layOut(wanted: Capacity = {}): MemoryLayout {
   };
 }
 
+/** The error of a map that has no room for what is named. */
+export function mapFull({ capacity }: MemoryLayout, what: string, map: keyof Capacity): DataplaneError {
+  return new DataplaneError("MAP_FULL", `${what}: no room: capacity.${map} is ${capacity[map]}`);
+}
+
 /** A loaded module over its memory, with one set of views for everybody. */
 export interface Machine {
   readonly memory: WebAssemblyMemory;

@@ -5,6 +5,7 @@
  * @packageDocumentation
  */
 import { encodeAddress, endpointKey, foldAddress } from "./address-codec.ts";
+import { backendText } from "./backend-table.ts";
 import { type Dataplane, internalsOf } from "./dataplane.ts";
 import { Backend, BackendFlag, NONE, ServicePort, ServicePortExtension } from "./generated/layout.ts";
 
@@ -96,7 +97,7 @@ export function maglevTable(dataplane: Dataplane, servicePort: string): string[]
   const from = (lookup.address >> 2) + machine.view.getUint32(at + ServicePortExtension.clusterLookup, true);
   const size = machine.view.getUint32(at + ServicePortExtension.clusterLookupSize, true);
   return Array.from(machine.u32.subarray(from, from + size), (slot) => {
-    const { address, port } = tables.backendText(slot);
+    const { address, port } = backendText(machine, slot);
     return `${address}:${port}`;
   });
 }

@@ -1,4 +1,5 @@
 import { decodeAddress } from "./address-codec.ts";
+import { backendText } from "./backend-table.ts";
 import {
   AffinityResult,
   MasqueradeReason,
@@ -174,7 +175,7 @@ function decodeStep(
   const backend = (slot: number): TracedBackend | undefined => {
     if (slot === NONE) return undefined;
     const name = tables.backendAt(slot)?.name;
-    return { ...tables.backendText(slot), ...(name === undefined ? {} : { name }) };
+    return { ...backendText(machine, slot), ...(name === undefined ? {} : { name }) };
   };
   const text = (one: TracedBackend | undefined) =>
     one === undefined ? "nobody" : `${endpointText(one)}${one.name === undefined ? "" : ` (${one.name})`}`;
