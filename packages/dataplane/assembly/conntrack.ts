@@ -5,6 +5,7 @@ import {
   EventKind,
   NONE,
   SctpState,
+  SteadyLine,
   TcpState,
   Timeout,
   TIMEOUTS,
@@ -13,6 +14,7 @@ import { Hash } from "./hash";
 import { ConnectionIndex } from "./maps/connection-index";
 import { Events } from "./maps/events";
 import { ServicePorts } from "./maps/service-ports";
+import { SteadyLines } from "./maps/steady-lines";
 import { Tables } from "./maps/tables";
 
 /** Outcome of a state machine. */
@@ -63,7 +65,7 @@ export class Conntrack {
   }
 
   @inline static isExpired(connection: Connection): bool {
-    return <i32>(Tables.control.now - connection.expires) >= 0;
+    return SteadyLines.isExpired(connection);
   }
 
   /** Row of the TCP table. Only the listed flag sets are sane (tcp_valid_flags); PSH, ECE and CWR do not matter. */
@@ -306,8 +308,9 @@ export class Conntrack {
     if (owner.active + owner.inactive == 0) return false;
     for (let id: u32 = 0; id < Tables.control.connectionHighWater; id++) {
       const c = Tables.connection(id);
+      if (c.backend != backend) continue;
+      SteadyLines.leave(c);
       if (
-        c.backend == backend &&
         c.sourceLow == sourceLow &&
         c.destinationLow == destinationLow &&
         c.ports >> 16 == port &&
@@ -328,6 +331,7 @@ export class Conntrack {
     const control = Tables.control;
     const c = Tables.connection(id);
     if ((c.flags & <u8>ConnectionFlag.IN_USE) == 0) return;
+    SteadyLines.leave(c);
     if ((c.flags & <u8>ConnectionFlag.SOCKET) == 0) {
       ConnectionIndex.remove(Conntrack.hashOriginal(c), id << 1);
       ConnectionIndex.remove(Conntrack.hashReply(c), (id << 1) | 1);
@@ -350,21 +354,21 @@ export class Conntrack {
     control.connectionCount--;
   }
 
-  /** Counts a packet of a connection. */
-  @inline static tally(c: Connection, direction: u32, bytes: u32): void {
-    const record = changetype<usize>(c);
-    const packets = load<u32>(record + ((<usize>direction) << 2), offsetof<Connection>("packets")) + 1;
-    store<u32>(record + ((<usize>direction) << 2), packets, offsetof<Connection>("packets"));
-    const at = record + ((<usize>direction) << 3);
-    store<u64>(at, load<u64>(at, offsetof<Connection>("bytes")) + <u64>bytes, offsetof<Connection>("bytes"));
-    if (packets == 0) Conntrack.carry(c, direction);
+  /** Counts a packet in the line of its direction. */
+  @inline static tally(at: usize, bytes: u32): void {
+    const line = changetype<SteadyLine>(at);
+    const packets = line.packets + 1;
+    line.packets = packets;
+    line.bytes += bytes;
+    if (packets == 0) Conntrack.carry(at);
   }
 
   /** A count of packets went over 2^32: the Service port's, which is larger, keeps what it lost. */
-  static carry(c: Connection, direction: u32): void {
+  static carry(line: usize): void {
+    const c = changetype<Connection>(line & ~127);
     const id = c.servicePort;
     if (id == NONE || <u32>Tables.servicePort(id).generation != c.generation >> 16) return;
-    if (direction) Tables.servicePort(id).replyPacketsHigh++;
+    if ((line & 64) != 0) Tables.servicePort(id).replyPacketsHigh++;
     else Tables.servicePort(id).packetsHigh++;
   }
 
@@ -425,10 +429,12 @@ export class Conntrack {
     for (let k: u32 = 0; k < n; k++) {
       if (i >= control.connectionHighWater) i = 0;
       const c = Tables.connection(i);
-      if ((c.flags & <u8>ConnectionFlag.IN_USE) != 0 && Conntrack.isExpired(c)) {
-        Conntrack.remove(i);
-        control.connectionsExpired++;
-        removed++;
+      if ((c.flags & <u8>ConnectionFlag.IN_USE) != 0) {
+        if (Conntrack.isExpired(c)) {
+          Conntrack.remove(i);
+          control.connectionsExpired++;
+          removed++;
+        } else SteadyLines.level(c);
       }
       i++;
     }

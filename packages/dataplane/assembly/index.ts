@@ -20,6 +20,7 @@ import {
 import { Addresses } from "./maps/addresses";
 import { LongAddresses } from "./maps/long-addresses";
 import { Prefixes } from "./maps/prefixes";
+import { SteadyLines } from "./maps/steady-lines";
 import { Tables } from "./maps/tables";
 import { Neighbors } from "./emit";
 import { Connect } from "./programs/connect";
@@ -219,6 +220,7 @@ export function flushUdp(family: u32, list: u32, count: u32, keep: u32, kept: u3
     const c = Tables.connection(id);
     if ((c.flags & <u8>ConnectionFlag.IN_USE) == 0 || <u32>c.meta != meta || (c.flags & <u8>ConnectionFlag.SOCKET) != 0)
       continue;
+    SteadyLines.leave(c);
     let concerned = false;
     for (let i: u32 = 0; i < count; i++) {
       const f = <usize>(list + i * 24);
@@ -252,6 +254,7 @@ export function flushMasqueraded(): u32 {
   for (let id: u32 = 0; id < control.connectionHighWater; id++) {
     const c = Tables.connection(id);
     if ((c.flags & <u8>ConnectionFlag.IN_USE) == 0 || (c.flags & <u8>ConnectionFlag.SOURCE_NAT) == 0) continue;
+    SteadyLines.leave(c);
     if (c.replyDestinationHigh != load<u64>(a) || c.replyDestinationLow != load<u64>(a, 8)) continue;
     Conntrack.remove(id);
     removed++;
@@ -268,6 +271,11 @@ export function countConnections(takeOut: u32): void {
     const c = Tables.connection(id);
     if ((c.flags & <u8>ConnectionFlag.IN_USE) != 0) Conntrack.count(c, takeOut ? -1 : 1);
   }
+}
+
+/** Gives all records their usual form, before the host reads them. */
+export function unfoldConnections(): void {
+  for (let id: u32 = 0; id < Tables.control.connectionHighWater; id++) SteadyLines.leave(Tables.connection(id));
 }
 
 /** Removes one connection. */

@@ -216,12 +216,9 @@ export class NewFlows {
     // Neighbouring fields, as layout.mjs draws them, in one store each.
     const record = changetype<usize>(c);
     store<u64>(record, <u64>ports | ((<u64>(meta | (hop << 16))) << 32), offsetof<Connection>("ports"));
-    store<u64>(record, <u64>flow.servicePort | ((<u64>backendId) << 32), offsetof<Connection>("servicePort"));
-    store<u64>(
-      record,
-      <u64>(networkDelta | (transportDelta << 16)) | ((<u64>Lookup.generation(backend, servicePort)) << 32),
-      offsetof<Connection>("networkDelta"),
-    );
+    // With the first packet's count.
+    store<u64>(record, <u64>(networkDelta | (transportDelta << 16)) | (1 << 32), offsetof<Connection>("networkDelta"));
+    c.bytes = <u64>total;
     c.replySourceHigh = 0;
     c.replySourceLow = ((<u64>address) << 32) | <u64>MAPPED;
     c.replyDestinationHigh = 0;
@@ -231,8 +228,8 @@ export class NewFlows {
       <u64>replyPorts | ((<u64>((now & 0xffff) | (NO_HOP << 16))) << 32),
       offsetof<Connection>("replyPorts"),
     );
-    store<u64>(record, 1, offsetof<Connection>("packets"));
-    c.bytes = <u64>total;
+    store<u64>(record, <u64>flow.servicePort | ((<u64>backendId) << 32), offsetof<Connection>("servicePort"));
+    store<u64>(record, Lookup.generation(backend, servicePort), offsetof<Connection>("generation"));
     c.replyBytes = 0;
     Backends.countConnection(backend);
     let expires = now;

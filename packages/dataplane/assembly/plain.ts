@@ -13,12 +13,14 @@ import {
   Prefix,
   Reason,
   RouteFlag,
+  SteadyLine,
   TcpState,
   Timeout,
   Verdict,
 } from "./generated/layout";
 import { Hash } from "./hash";
 import { ConnectionIndex } from "./maps/connection-index";
+import { SteadyLines } from "./maps/steady-lines";
 import { Tables } from "./maps/tables";
 
 /**
@@ -142,42 +144,35 @@ export class Plain {
     if (reference == NONE) return false;
     const control = Tables.control;
     // Records are pairs of aligned lines, so a reference is the number of a line.
-    const tuple = <usize>control.connections + ((<usize>reference) << 6);
-    const record = tuple & ~127;
-    const c = changetype<Connection>(record);
-    if (load<u32>(tuple, 12) != <u32>p.addresses) return false;
-    if (load<u32>(tuple, 28) != <u32>(p.addresses >> 32)) return false;
-    if (load<u32>(tuple, 32) != p.ports) return false;
-    if (<u32>c.meta != p.meta) return false;
-    // State, flags and generation lie in one word: established and assured (UDP: replied and old), and the hop as of now.
+    const at = <usize>control.connections + ((<usize>reference) << 6);
+    const line = changetype<SteadyLine>(at);
+    if (line.source != <u32>p.addresses) return false;
+    if (line.destination != <u32>(p.addresses >> 32)) return false;
+    if (line.ports != p.ports) return false;
+    // The protocol's steady state, and the hop as of now.
     const plain = p.plain;
-    if ((load<u32>(record, offsetof<Connection>("state")) & (0xffff00ff | STEADY_FLAGS)) != (control.steady | plain))
-      return false;
+    if (line.steady != (control.steady | plain)) return false;
     const now = control.now;
-    if (<i32>(now - c.expires) >= 0) return false;
-    const hop = <usize>load<u16>(tuple, offsetof<Connection>("hop"));
+    if (<i32>(now - line.expires) >= 0) return false;
+    // Records of IPv6, in which an address may look like all this, have none.
+    const hop = <usize>line.hop;
     if (hop == NO_HOP) return false;
     const route = changetype<Prefix>(<usize>control.prefixes + (hop << 6));
     const total = p.total;
     if (total > <u32>route.mtu) return false;
 
-    const direction = reference & 1;
     const f = <usize>Descriptors.frameOf(descriptor);
-    Conntrack.tally(c, direction, total);
-    const mask: u32 = 0xffff & (0 - direction);
-    const other = tuple ^ 64;
-    store<u32>(f, load<u32>(other, 28), 26);
-    store<u32>(f, load<u32>(other, 12), 30);
-    store<u32>(f, rotl<u32>(load<u32>(other, 32), 16), 34);
-    const delta = <u32>c.transportDelta ^ mask;
+    Conntrack.tally(at, total);
+    store<u64>(f, line.newAddresses, 26);
+    store<u32>(f, line.newPorts, 34);
     if (plain == TcpState.ESTABLISHED) {
-      c.expires = now + Conntrack.timeout(Timeout.TCP + TcpState.ESTABLISHED);
-      Plain.repair(f, true, delta);
+      line.expires = now + Conntrack.timeout(Timeout.TCP + TcpState.ESTABLISHED);
+      Plain.repair(f, true, line.transportDelta);
     } else {
-      c.expires = now + Conntrack.timeout(Timeout.UDP_STREAM);
-      Plain.repair(f, false, delta);
+      line.expires = now + Conntrack.timeout(Timeout.UDP_STREAM);
+      Plain.repair(f, false, line.transportDelta);
     }
-    Plain.send(f, descriptor, route, <u32>c.networkDelta ^ mask);
+    Plain.send(f, descriptor, route, line.networkDelta);
     return true;
   }
 
@@ -214,8 +209,10 @@ export class Plain {
 export const HELD: u32 = 0x8000;
 /** `Parsed.plain` of a segment that drives the state machine: no state either. */
 export const EVENTFUL: u32 = 0x4000;
-/** State of a UDP connection that is older than two seconds. */
+/** State of a UDP connection that is older than two seconds: none of TCP that is steady. */
 const CONVERSATION: u32 = 1;
+/** State that no connection is in. */
+const NEVER: u32 = 0xff;
 /** REPLIED and ASSURED, where they lie in the word of state, flags and generation. */
 const STEADY_FLAGS: u32 = (ConnectionFlag.REPLIED | ConnectionFlag.ASSURED) << 8;
 
@@ -233,16 +230,22 @@ export class Hops {
     control.hopGeneration++;
     if (control.hopGeneration > 0xffff) {
       control.hopGeneration = 1;
-      for (let id: u32 = 0; id < control.connectionHighWater; id++) Tables.connection(id).hopGeneration = 0;
+      for (let id: u32 = 0; id < control.connectionHighWater; id++) {
+        SteadyLines.leave(Tables.connection(id));
+        Tables.connection(id).hopGeneration = 0;
+      }
       for (let id: u32 = 0; id < control.backendHighWater; id++) Tables.backend(id).hopGeneration = 0;
     }
     control.steady = (control.hopGeneration << 16) | STEADY_FLAGS;
   }
 
-  /** Remembers the route of a packet for those that follow it, if it leaves by one that knows its neighbour. */
+  /**
+   * Remembers the route of an IPv4 packet for those that follow it, if it leaves by one that knows its neighbour, and lets them take the
+   * short cut if their connection is established.
+   */
   static remember(p: Parsed, c: Connection, direction: u32): void {
     const control = Tables.control;
-    if (!control.forwarding || control.tracing) return;
+    if (!control.forwarding || control.tracing || p.meta >> 8 != 4) return;
     if (<u32>c.hopGeneration != control.hopGeneration) {
       c.hopGeneration = <u16>control.hopGeneration;
       c.hop = <u16>NO_HOP;
@@ -255,6 +258,11 @@ export class Hops {
     Hops.prepare(route);
     if (direction) c.replyHop = <u16>hop;
     else c.hop = <u16>hop;
+    const protocol = p.meta & 0xff;
+    const plain: u32 = protocol == 6 ? TcpState.ESTABLISHED : protocol == 17 ? CONVERSATION : NEVER;
+    const steady = control.steady | plain;
+    if ((load<u32>(changetype<usize>(c), offsetof<Connection>("state")) & (0xffff00ff | STEADY_FLAGS)) == steady)
+      SteadyLines.enter(c, steady);
   }
 
   /** Lays down the link header of packets that leave by a route whose next hop is known, and how large they may be. */

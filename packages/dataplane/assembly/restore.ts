@@ -1,6 +1,7 @@
 /** Connections of a dataplane that has ended, taken over by its successor. */
 import { Conntrack } from "./conntrack";
-import { Connection, Connection_SIZE, ConnectionFlag, NONE, SctpState, TcpState } from "./generated/layout";
+import { Connection, Connection_SIZE, ConnectionFlag, NO_HOP, NONE, SctpState, TcpState } from "./generated/layout";
+import { SteadyLines } from "./maps/steady-lines";
 import { Tables } from "./maps/tables";
 
 /**
@@ -14,6 +15,7 @@ export function restoreConnections(at: u32, count: u32, now: u32): u32 {
   let restored: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
     const old = changetype<Connection>(<usize>(at + i * Connection_SIZE));
+    SteadyLines.leave(old);
     if (!isAlive(old)) continue;
     const id = Conntrack.allocate();
     if (id == NONE) break;
@@ -21,6 +23,8 @@ export function restoreConnections(at: u32, count: u32, now: u32): u32 {
     memory.copy(changetype<usize>(c), changetype<usize>(old), Connection_SIZE);
     c.flags &= ~(<u8>(ConnectionFlag.COUNTED | ConnectionFlag.ACTIVE));
     c.hopGeneration = 0;
+    c.hop = <u16>NO_HOP;
+    c.replyHop = <u16>NO_HOP;
     c.servicePort = NONE;
     c.backend = NONE;
     c.generation = 0;

@@ -700,6 +700,7 @@ class WebAssemblyDataplane implements Dataplane {
   }
 
   connections(): ConnectionEntry[] {
+    this.#guard(() => this.#machine.exports.unfoldConnections());
     const { view, u8, u32, layout } = this.#machine;
     const now = u32[(CONTROL + Control.now) >> 2]!;
     const highWater = u32[(CONTROL + Control.connectionHighWater) >> 2]!;

@@ -92,18 +92,8 @@ export class ConnectionIndex {
     let matches = ConnectionIndex.matches(bucket, tag);
     while (matches != 0) {
       const reference = load<u32>(bucket + ((<usize>ctz<u32>(matches)) << 2), 16);
-      const record = changetype<usize>(Tables.connection(reference >> 1));
-      const tuple = record + ((<usize>(reference & 1)) << 6);
-      if (
-        load<u64>(tuple, 8) == sourceLow &&
-        load<u64>(tuple, 24) == destinationLow &&
-        load<u32>(tuple, 32) == ports &&
-        <u32>changetype<Connection>(record).meta == meta &&
-        load<u64>(tuple) == sourceHigh &&
-        load<u64>(tuple, 16) == destinationHigh
-      ) {
+      if (ConnectionIndex.isOf(reference, sourceHigh, sourceLow, destinationHigh, destinationLow, ports, meta))
         return reference;
-      }
       matches &= matches - 1;
     }
     return NONE;
@@ -124,16 +114,40 @@ export class ConnectionIndex {
 
   /** Does a reference still name the live record of the packet's tuple? */
   @inline static isFor(reference: u32, p: Parsed): bool {
-    const record = Tables.connection(reference >> 1);
-    const tuple = changetype<usize>(record) + ((<usize>(reference & 1)) << 6);
+    const flags = <u32>Tables.connection(reference >> 1).flags;
     return (
-      load<u64>(tuple, 8) == p.sourceLow &&
-      load<u64>(tuple, 24) == p.destinationLow &&
-      load<u32>(tuple, 32) == p.ports &&
-      <u32>record.meta == p.meta &&
-      load<u64>(tuple) == p.sourceHigh &&
-      load<u64>(tuple, 16) == p.destinationHigh &&
-      (<u32>record.flags & (ConnectionFlag.IN_USE | ConnectionFlag.SOCKET)) == ConnectionFlag.IN_USE
+      ConnectionIndex.isOf(
+        reference,
+        p.sourceHigh,
+        p.sourceLow,
+        p.destinationHigh,
+        p.destinationLow,
+        p.ports,
+        p.meta,
+      ) && (flags & (ConnectionFlag.IN_USE | ConnectionFlag.SOCKET)) == ConnectionFlag.IN_USE
+    );
+  }
+
+  /** Has the line of a reference that tuple? Of IPv4 the rest of the line is not looked at: it may be in steady form. */
+  @inline static isOf(
+    reference: u32,
+    sourceHigh: u64,
+    sourceLow: u64,
+    destinationHigh: u64,
+    destinationLow: u64,
+    ports: u32,
+    meta: u32,
+  ): bool {
+    const tuple = <usize>Tables.control.connections + ((<usize>reference) << 6);
+    if (load<u32>(tuple, 32) != ports || <u32>changetype<Connection>(tuple & ~127).meta != meta) return false;
+    if (load<u32>(tuple, 12) != <u32>(sourceLow >> 32) || load<u32>(tuple, 28) != <u32>(destinationLow >> 32))
+      return false;
+    return (
+      meta >> 8 == 4 ||
+      (load<u64>(tuple, 8) == sourceLow &&
+        load<u64>(tuple, 24) == destinationLow &&
+        load<u64>(tuple) == sourceHigh &&
+        load<u64>(tuple, 16) == destinationHigh)
     );
   }
 

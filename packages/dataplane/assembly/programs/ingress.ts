@@ -10,6 +10,7 @@ import {
   EventKind,
   Fragment,
   MasqueradeReason,
+  NO_HOP,
   NONE,
   Parsed,
   PARSED,
@@ -32,6 +33,7 @@ import { Fragments } from "../maps/fragments";
 import { Frontends } from "../maps/frontends";
 import { Prefixes } from "../maps/prefixes";
 import { ServicePorts } from "../maps/service-ports";
+import { SteadyLines } from "../maps/steady-lines";
 import { Tables } from "../maps/tables";
 import { Nat } from "../nat";
 import { NewFlow, NewFlows, RUN } from "../new-flows";
@@ -83,9 +85,10 @@ export class Ingress {
       if (matches != 0) {
         const reference = load<u32>(bucket + ((<usize>ctz<u32>(matches)) << 2), 16);
         p.candidate = reference;
-        // A reference is the number of a line: this one, and the other of its record.
-        const tuple = <usize>Tables.control.connections + ((<usize>reference) << 6);
-        sink += load<u32>(tuple) + load<u32>(tuple ^ 64);
+        // A reference is the number of a line. A plain packet needs no more of the record when the connection is established.
+        const line = <usize>Tables.control.connections + ((<usize>reference) << 6);
+        sink += load<u32>(line);
+        if (p.plain - 1 >= EVENTFUL - 1) sink += load<u32>(line ^ 64);
       } else {
         p.frontend = 0;
         if (load<u8>(bucket, 12) == 0) NewFlows.note(newFlows++, slot);
@@ -214,7 +217,9 @@ export class Ingress {
       }
       return Ingress.newConnection(p);
     }
-    const other = changetype<usize>(c) + ((<usize>(direction ^ 1)) << 6);
+    SteadyLines.leave(c);
+    const line = changetype<usize>(c) + ((<usize>direction) << 6);
+    const other = line ^ 64;
     const destinationHigh = load<u64>(other);
     const destinationLow = load<u64>(other, 8);
     const sourceHigh = load<u64>(other, 16);
@@ -242,7 +247,7 @@ export class Ingress {
       Fragments.learn(p, id, direction, c.created);
     }
     if (!control.tracing) {
-      Conntrack.tally(c, direction, p.end - p.network);
+      Conntrack.tally(line, p.end - p.network);
       Hops.remember(p, c, direction);
     } else Ingress.traceRewrite(c, direction);
     const mask: u32 = 0xffff & (0 - direction);
@@ -437,6 +442,8 @@ export class Ingress {
     c.backend = backendId;
     c.generation = 0;
     c.hopGeneration = 0;
+    c.hop = <u16>NO_HOP;
+    c.replyHop = <u16>NO_HOP;
     Hops.remember(p, c, 0);
     c.packets = 1;
     c.bytes = <u64>(p.end - p.network);
@@ -541,13 +548,15 @@ export class Ingress {
     const c = Tables.connection(entry.connection);
     if ((c.flags & <u8>ConnectionFlag.IN_USE) == 0 || <u32>c.created != entry.created)
       return Emit.drop(p, Reason.FIRST_FRAGMENT_NOT_FOUND);
+    SteadyLines.leave(c);
     const direction = entry.direction;
-    const other = changetype<usize>(c) + ((<usize>(direction ^ 1)) << 6);
+    const line = changetype<usize>(c) + ((<usize>direction) << 6);
+    const other = line ^ 64;
     const destinationHigh = load<u64>(other);
     const destinationLow = load<u64>(other, 8);
     const stop = Emit.route(p, destinationHigh, destinationLow);
     if (stop != 0) return stop;
-    if (!control.tracing) Conntrack.tally(c, direction, p.end - p.network);
+    if (!control.tracing) Conntrack.tally(line, p.end - p.network);
     const mask: u32 = 0xffff & (0 - direction);
     Nat.rewrite(
       p,
@@ -623,6 +632,7 @@ export class Ingress {
     if (reference == NONE || Conntrack.isExpired(Tables.connection(reference >> 1))) return Ingress.notService(p);
     const direction = reference & 1;
     const c = Tables.connection(reference >> 1);
+    SteadyLines.leave(c);
     Trace.step(Step.ICMP_ERROR, reference >> 1, direction, 0);
     const other = changetype<usize>(c) + ((<usize>(direction ^ 1)) << 6);
     const receiverHigh = load<u64>(other);
