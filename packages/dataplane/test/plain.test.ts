@@ -2,7 +2,7 @@ import { batchVerdicts, type Dataplane } from "@portolan/dataplane";
 import { packet } from "@portolan/net";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { builds, dataplaneOf } from "./builds.ts";
+import { builds, dataplaneOf, small } from "./builds.ts";
 import { addPorts, configure, macs, node, peers } from "./scenario.ts";
 
 /*
@@ -21,6 +21,8 @@ interface Happening {
   readonly ttl: number;
   readonly after: number;
   readonly change: number;
+  /** The frame is traced before it is sent, and connections are listed, which changes nothing. */
+  readonly looked: boolean;
 }
 
 const happening: fc.Arbitrary<Happening> = fc.record({
@@ -31,6 +33,7 @@ const happening: fc.Arbitrary<Happening> = fc.record({
   ttl: fc.oneof({ arbitrary: fc.constant(64), weight: 8 }, fc.constantFrom(0, 1, 2)),
   after: fc.oneof({ arbitrary: fc.constant(0), weight: 6 }, fc.constantFrom(0.5, 3, 31, 200)),
   change: fc.oneof({ arbitrary: fc.constant(0), weight: 8 }, fc.integer({ min: 1, max: 5 })),
+  looked: fc.oneof({ arbitrary: fc.constant(false), weight: 6 }, fc.constant(true)),
 });
 
 /** Client port and Service of a flow; every third is UDP. */
@@ -122,7 +125,7 @@ test.each(builds)("%s: batches and single frames agree", { timeout: 120_000 }, (
           { flow, reply: true, flags: "SA" },
           { flow, reply: false, flags: "A" },
           { flow, reply: true, flags: "A" },
-        ].map((one) => ({ ...one, length: 4, ttl: 64, after: flow % 3 === 2 ? 1.5 : 0, change: 0 })),
+        ].map((one) => ({ ...one, length: 4, ttl: 64, after: flow % 3 === 2 ? 1.5 : 0, change: 0, looked: false })),
       );
       let now = 1;
       for (const one of [...opening, ...happenings]) {
@@ -130,6 +133,10 @@ test.each(builds)("%s: batches and single frames agree", { timeout: 120_000 }, (
         for (const dataplane of [batched, single]) change(dataplane, one.change);
         const made = frameOf(one, backends);
         if (made === undefined) continue;
+        if (one.looked) {
+          batched.trace(made.bytes.subarray(14));
+          expect(single.connections()).toEqual(batched.connections());
+        }
         const result = byBatch(batched, made.bytes, made.ingress, now);
         expect(byFrame(single, made.bytes, made.ingress, now)).toEqual(result);
         if (result.verdict === batchVerdicts.REDIRECT || result.verdict === batchVerdicts.TX) {
@@ -162,4 +169,75 @@ test("counts of a Service port are those of its connections, open and closed", (
   dataplane.tick(100);
   expect(dataplane.size().connections).toBe(0);
   expect(counts()).toMatchObject({ connections: 1, packets: 3, bytes: 3 * (open.length - 14) });
+});
+
+test("a connection lives as long as one of its directions does", () => {
+  const dataplane = addPorts(configure(dataplaneOf("release")));
+  const send = (reply: boolean, flags: string, now: number) => {
+    const base = { flow: 0, length: 4, ttl: 64, after: 0, change: 0, looked: false };
+    const { bytes, ingress } = frameOf({ ...base, reply, flags }, backends)!;
+    return byBatch(dataplane, bytes, ingress, now);
+  };
+  const backends = new Map<number, { address: string; port: number }>();
+  const { bytes } = send(false, "S", 1);
+  backends.set(0, { address: bytes.slice(30, 34).join("."), port: (bytes[36]! << 8) | bytes[37]! });
+  send(true, "SA", 1);
+  send(false, "A", 1);
+  const timeout = 86_400;
+  for (const [reply, silent] of [
+    [true, false],
+    [false, true],
+  ] as const) {
+    const from = silent ? 1 + 4 * timeout : 1;
+    for (let i = 0; i <= 6; i++)
+      expect(send(reply, "A", from + (i * timeout) / 2).verdict).not.toBe(batchVerdicts.DROP);
+    // The other line follows this one from time to time only.
+    send(reply, "A", from + 3 * timeout + 3600);
+    expect(dataplane.tick(from + 4 * timeout + 1800)).toBe(0);
+    expect(dataplane.connections()).toMatchObject([{ state: "ESTABLISHED", assured: true }]);
+  }
+  expect(dataplane.tick(1 + 20 * timeout)).toBe(1);
+});
+
+test("an IPv6 connection whose addresses look like an established IPv4 one's is not taken for it", () => {
+  // Where the line of an IPv4 connection says until when it lives, that it is steady and which addresses it has: the generation is the
+  // first that packets meet.
+  const lookalike = { source: "fd00:10:244:1::af4:10c", destination: "fd00:1:306:100::a60:a" };
+  const dataplane = addPorts(configure(dataplaneOf("release", { capacity: { ...small, connections: 8 } })));
+  dataplane.setServicePort({
+    id: "default/lookalike:/TCP/IPv6",
+    family: "IPv6",
+    protocol: "TCP",
+    hasAny: true,
+    internalTrafficPolicy: "Cluster",
+    externalTrafficPolicy: "Cluster",
+    frontends: [{ kind: "ClusterIP", address: lookalike.destination, port: 80 }],
+    cluster: [{ address: "fd00:10:244:2::13", port: 8080 }],
+    local: [],
+  });
+  let sent = 0;
+  for (let port = 1024; port < 1024 + 3000; port++) {
+    const now = 1 + (port - 1024);
+    const ports = { sourcePort: port, destinationPort: 80 };
+    const open = packet()
+      .ethernet(pod)
+      .ipv6(lookalike)
+      .tcp({ ...ports, flags: "S" })
+      .build();
+    expect(byBatch(dataplane, open, 0, now).verdict).toBe(batchVerdicts.REDIRECT);
+    const ends = { source: "10.244.1.12", destination: "10.96.0.10" };
+    const { bytes } = byBatch(
+      dataplane,
+      packet()
+        .ethernet(pod)
+        .ipv4(ends)
+        .tcp({ ...ports, flags: "A" })
+        .build(),
+      0,
+      now,
+    );
+    expect(bytes.slice(26, 30).join(".")).toBe("10.244.1.12");
+    sent++;
+  }
+  expect(sent).toBe(3000);
 });

@@ -1,4 +1,4 @@
-import { Connection, ConnectionFlag, NONE, Parsed } from "../generated/layout";
+import { Connection, ConnectionFlag, NONE, Parsed, SteadyLine } from "../generated/layout";
 import { Hash } from "../hash";
 import { Tables } from "./tables";
 
@@ -32,6 +32,31 @@ export class ConnectionIndex {
 
   @inline static alternative(index: u32, tag: u32): u32 {
     return (index ^ (((tag * 0x9e3779b1) >> 8) | 1)) & Tables.control.connectionBucketMask;
+  }
+
+  /** The other line that an entry of this hash may be in. */
+  @inline static other(hash: u64): usize {
+    return ConnectionIndex.bucket(ConnectionIndex.alternative(ConnectionIndex.home(hash), ConnectionIndex.tag(hash)));
+  }
+
+  /** Reference of the first of `matches`. */
+  @inline static at(bucket: usize, matches: u32): u32 {
+    return load<u32>(bucket + ((<usize>ctz<u32>(matches)) << 2), 16);
+  }
+
+  /** Reference in a bucket whose line looks like that of an IPv4 connection: the last with this tag if none does. */
+  static plain(bucket: usize, tag: u32, addresses: u64, ports: u32): u32 {
+    let matches = ConnectionIndex.matches(bucket, tag);
+    while (true) {
+      const reference = ConnectionIndex.at(bucket, matches);
+      const line = changetype<SteadyLine>(<usize>Tables.control.connections + ((<usize>reference) << 6));
+      matches &= matches - 1;
+      if (
+        matches == 0 ||
+        (line.ports == ports && line.source == <u32>addresses && line.destination == <u32>(addresses >> 32))
+      )
+        return reference;
+    }
   }
 
   /** Bit i is set when tag i equals `tag`. */
@@ -91,7 +116,7 @@ export class ConnectionIndex {
   ): u32 {
     let matches = ConnectionIndex.matches(bucket, tag);
     while (matches != 0) {
-      const reference = load<u32>(bucket + ((<usize>ctz<u32>(matches)) << 2), 16);
+      const reference = ConnectionIndex.at(bucket, matches);
       if (ConnectionIndex.isOf(reference, sourceHigh, sourceLow, destinationHigh, destinationLow, ports, meta))
         return reference;
       matches &= matches - 1;

@@ -41,8 +41,12 @@ import { Parse } from "../parse";
 import { EVENTFUL, HELD, Hops, Plain } from "../plain";
 import { Random } from "../random";
 import { Schedule } from "../schedule";
+import { Touch } from "../touch";
 import { Trace } from "../trace";
 import { UserPrograms } from "./user-programs";
+
+/** Scratch of a run: addresses of `Parsed`. */
+const DOUBTFUL: usize = memory.data(RUN * 4, 16);
 
 /** The program for packets: from a frame to its verdict. */
 export class Ingress {
@@ -51,9 +55,9 @@ export class Ingress {
   }
 
   /**
-   * A batch of frames, in runs of 64, and each run in loops: parse and hash all, touch the index line of each, touch the record of
-   * each, resolve each. Wasm has no prefetch; the touching makes the cache misses of a run overlap. What a run needs stays in the
-   * first-level cache. Users' programs look at the batch from frame `from` on: more than 0 when it goes on after one of them trapped.
+   * A batch of frames, in runs of 64, and each run in loops: parse and hash all, touch the index line of each, find and touch the line of
+   * the record of each, resolve each. The touching makes the cache misses of a run overlap; what a run needs stays in the first-level
+   * cache. Users' programs look at the batch from frame `from` on: more than 0 when it goes on after one of them trapped.
    */
   static batch(count: u32, from: u32): void {
     const control = Tables.control;
@@ -67,33 +71,43 @@ export class Ingress {
   static run(start: u32, count: u32, filtered: bool): void {
     const end = PARSED + (count << 7);
     let at = Descriptors.at(start);
+    let touched = Touch.first;
     for (let slot = PARSED; slot < end; slot += 128) {
       const p = changetype<Parsed>(<usize>slot);
       if (!Plain.parse(p, at)) Ingress.parse(p, at);
+      touched = Touch.note(touched, p.bucket);
       at += 4;
     }
     if (filtered) {
       for (let k: u32 = 0; k < count; k++) if (Descriptors.verdict(start + k) != NONE) Plain.hold(Ingress.parsed(k));
     }
-    let sink: u32 = 0;
+    let sink = Touch.all(touched);
+    touched = Touch.first;
     let newFlows: u32 = 0;
-    for (let slot = PARSED; slot < end; slot += 128) sink += load<u32>(<usize>changetype<Parsed>(<usize>slot).bucket);
+    let doubtful: u32 = 0;
     for (let slot = PARSED; slot < end; slot += 128) {
       const p = changetype<Parsed>(<usize>slot);
       const bucket = <usize>p.bucket;
       const matches = ConnectionIndex.matches(bucket, ConnectionIndex.tag(p.hash));
       if (matches != 0) {
-        const reference = load<u32>(bucket + ((<usize>ctz<u32>(matches)) << 2), 16);
+        const reference = ConnectionIndex.at(bucket, matches);
         p.candidate = reference;
         // A reference is the number of a line. A plain packet needs no more of the record when the connection is established.
-        const line = <usize>Tables.control.connections + ((<usize>reference) << 6);
-        sink += load<u32>(line);
-        if (p.plain - 1 >= EVENTFUL - 1) sink += load<u32>(line ^ 64);
+        const line = Tables.control.connections + (reference << 6);
+        touched = Touch.note(touched, line);
+        if (p.plain - 1 >= EVENTFUL - 1) touched = Touch.note(touched, line ^ 64);
+        if ((matches & (matches - 1)) != 0) Ingress.note(doubtful++, slot);
       } else {
         p.frontend = 0;
         if (load<u8>(bucket, 12) == 0) NewFlows.note(newFlows++, slot);
+        else {
+          touched = Touch.note(touched, <u32>ConnectionIndex.other(p.hash));
+          Ingress.note(doubtful++, slot);
+        }
       }
     }
+    sink += Touch.all(touched);
+    if (doubtful != 0) sink += Ingress.lookAgain(doubtful);
     Tables.control.sink = sink;
     if (newFlows != 0) NewFlows.lookAhead(newFlows);
     at = Descriptors.at(start);
@@ -102,6 +116,33 @@ export class Ingress {
       if (p.plain == 0 || !Plain.forward(p, at)) Ingress.resolve(p, at);
       at += 4;
     }
+  }
+
+  @inline static note(k: u32, parsed: u32): void {
+    store<u32>(DOUBTFUL + ((<usize>k) << 2), parsed);
+  }
+
+  /**
+   * Those of a run that more than one entry of their index line may mean, or one of their other line: without this look each of them
+   * would wait for memory alone. Returns a sum, for the sink.
+   */
+  static lookAgain(count: u32): u32 {
+    let sink: u32 = 0;
+    for (let k: u32 = 0; k < count; k++) {
+      const p = changetype<Parsed>(<usize>load<u32>(DOUBTFUL + ((<usize>k) << 2)));
+      if (p.plain == 0) continue;
+      const tag = ConnectionIndex.tag(p.hash);
+      if (p.candidate != NONE) {
+        p.candidate = ConnectionIndex.plain(<usize>p.bucket, tag, p.addresses, p.ports);
+        continue;
+      }
+      const other = ConnectionIndex.other(p.hash);
+      const matches = ConnectionIndex.matches(other, tag);
+      if (matches == 0) continue;
+      p.candidate = ConnectionIndex.at(other, matches);
+      sink += load<u32>(<usize>Tables.control.connections + ((<usize>p.candidate) << 6));
+    }
+    return sink;
   }
 
   /** One frame or packet alone, users' programs included. */
