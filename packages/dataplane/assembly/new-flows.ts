@@ -263,7 +263,7 @@ export class NewFlows {
     store<u32>(f, address, 30);
     store<u16>(f, backend.port, 36);
     Plain.repair(f, isTcp, transportDelta);
-    Plain.send(f, descriptor, route, networkDelta);
+    Plain.send(f, descriptor, route, Plain.headerDelta(networkDelta));
     return true;
   }
 }

@@ -172,17 +172,22 @@ export class Plain {
       line.expires = now + Conntrack.timeout(Timeout.UDP_STREAM);
       Plain.repair(f, false, line.transportDelta);
     }
-    Plain.send(f, descriptor, route, line.networkDelta);
+    Plain.send(f, descriptor, route, line.headerDelta);
     return true;
   }
 
+  /** What changes in a header checksum when the addresses do by `networkDelta` and the hops by one, which is 0xfffe in raw order. */
+  @inline static headerDelta(networkDelta: u32): u32 {
+    const delta = networkDelta + 0xfffe;
+    return (delta & 0xffff) + (delta >> 16);
+  }
+
   /** Sends a plain frame, rewritten but for its link header, hops and header checksum, by a route that is prepared. */
-  @inline static send(f: usize, descriptor: usize, route: Prefix, networkDelta: u32): void {
+  @inline static send(f: usize, descriptor: usize, route: Prefix, headerDelta: u32): void {
     store<u64>(f, route.linkLow);
     store<u32>(f, route.linkHigh, 8);
     store<u8>(f, <u8>(load<u8>(f, 22) - 1), 22);
-    // One hop less is 0xfffe in raw order: see Emit.decrement.
-    store<u16>(f, <u16>Checksum.apply(load<u16>(f, 24), networkDelta + 0xfffe), 24);
+    store<u16>(f, <u16>Checksum.apply(load<u16>(f, 24), headerDelta), 24);
     const egress = route.port;
     Descriptors.forward(
       descriptor,
@@ -262,7 +267,7 @@ export class Hops {
     const plain: u32 = protocol == 6 ? TcpState.ESTABLISHED : protocol == 17 ? CONVERSATION : NEVER;
     const steady = control.steady | plain;
     if ((load<u32>(changetype<usize>(c), offsetof<Connection>("state")) & (0xffff00ff | STEADY_FLAGS)) == steady)
-      SteadyLines.enter(c, steady);
+      SteadyLines.enter(c, steady, Plain.headerDelta(c.networkDelta), Plain.headerDelta(<u32>c.networkDelta ^ 0xffff));
   }
 
   /** Lays down the link header of packets that leave by a route whose next hop is known, and how large they may be. */

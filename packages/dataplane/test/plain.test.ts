@@ -241,3 +241,62 @@ test("an IPv6 connection whose addresses look like an established IPv4 one's is 
   }
   expect(sent).toBe(3000);
 });
+
+test("whatever a header's checksum is, it is right afterwards: first packets and later ones, both directions", () => {
+  const options = { capacity: { ...small, connections: 0x20000 }, events: [] };
+  const dataplane = addPorts(configure(dataplaneOf("release", options)));
+  // With one endpoint, so that each kind of packet has one change of its checksum, which meets every checksum.
+  dataplane.setServicePort({
+    id: "default/one:/TCP/IPv4",
+    family: "IPv4",
+    protocol: "TCP",
+    hasAny: true,
+    internalTrafficPolicy: "Cluster",
+    externalTrafficPolicy: "Cluster",
+    frontends: [{ kind: "ClusterIP", address: "10.96.0.30", port: 80 }],
+    cluster: [{ address: "10.244.2.13", port: 8080 }],
+    local: [],
+  });
+  const sum = (bytes: readonly number[]) => {
+    let total = 0;
+    for (let at = 14; at < 34; at += 2) total += (bytes[at]! << 8) | bytes[at + 1]!;
+    while (total > 0xffff) total = (total & 0xffff) + (total >>> 16);
+    return total;
+  };
+  const frame = (reply: boolean, flags: string) =>
+    reply
+      ? packet()
+          .ethernet(router)
+          .ipv4({ source: "10.244.2.13", destination: "10.244.1.12" })
+          .tcp({ sourcePort: 8080, destinationPort: 4000, flags })
+          .build()
+      : packet()
+          .ethernet(pod)
+          .ipv4({ source: "10.244.1.12", destination: "10.96.0.30" })
+          .tcp({ sourcePort: 4000, destinationPort: 80, flags })
+          .build();
+  const send = (bytes: Uint8Array, reply: boolean) => byBatch(dataplane, bytes, reply ? 1 : 0, 1);
+  send(frame(false, "S"), false);
+  send(frame(true, "SA"), true);
+  send(frame(false, "A"), false);
+  send(frame(true, "A"), true);
+  for (const [reply, flags] of [
+    [false, "A"],
+    [true, "A"],
+    [false, "S"],
+  ] as const) {
+    const bytes = frame(reply, flags);
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    const wrong: number[] = [];
+    for (let identification = 0; identification < 0x10000; identification++) {
+      view.setUint16(18, identification);
+      view.setUint16(24, 0);
+      view.setUint16(24, ~sum([...bytes]) & 0xffff);
+      if (flags === "S") view.setUint16(34, identification);
+      const sent = send(bytes, reply);
+      if (sent.verdict !== batchVerdicts.REDIRECT || sum(sent.bytes) !== 0xffff) wrong.push(identification);
+    }
+    expect(wrong).toEqual([]);
+  }
+  expect(dataplane.size().connections).toBeGreaterThan(0xffff);
+});

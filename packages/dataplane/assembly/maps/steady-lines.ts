@@ -20,17 +20,21 @@ export class SteadyLines {
     return <u32>c.meta >> 8 == 4 && SteadyLines.first(c).steady != 0;
   }
 
-  /** Gives a record this form. Its packets are forwarded by it while `Control.steady` and their state say `steady`. */
-  static enter(c: Connection, steady: u32): void {
+  /**
+   * Gives a record this form. Its packets are forwarded by it while `Control.steady` and their state say `steady`.
+   *
+   * @param firstDelta `SteadyLine.headerDelta` of the first line
+   */
+  static enter(c: Connection, steady: u32, firstDelta: u32, secondDelta: u32): void {
     const first = SteadyLines.first(c);
     const second = SteadyLines.second(c);
     first.newAddresses = <u64>second.destination | ((<u64>second.source) << 32);
     first.newPorts = rotl<u32>(second.ports, 16);
     second.newAddresses = <u64>first.destination | ((<u64>first.source) << 32);
     second.newPorts = rotl<u32>(first.ports, 16);
-    first.networkDelta = c.networkDelta;
+    first.headerDelta = <u16>firstDelta;
     first.transportDelta = c.transportDelta;
-    second.networkDelta = ~c.networkDelta;
+    second.headerDelta = <u16>secondDelta;
     second.transportDelta = ~c.transportDelta;
     first.expires = c.expires;
     second.expires = c.expires;
