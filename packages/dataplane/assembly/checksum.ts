@@ -10,13 +10,10 @@ export class Checksum {
     return (word & 0xffffffff) + (word >> 32);
   }
 
-  /** Folds a sum to 16 bits. */
+  /** Folds a sum to 16 bits: added to itself with its halves exchanged, its upper half is the sum of both and their carry. */
   @inline static fold(sum: u64): u32 {
-    let s = (sum & 0xffffffff) + (sum >> 32);
-    s = (s & 0xffff) + (s >> 16);
-    s = (s & 0xffff) + (s >> 16);
-    s = (s & 0xffff) + (s >> 16);
-    return <u32>s;
+    const word = <u32>((sum + rotl<u64>(sum, 32)) >> 32);
+    return (word + rotl<u32>(word, 16)) >> 16;
   }
 
   /** A checksum after a change whose sum of ~m + m' is `delta` (16 bits). */

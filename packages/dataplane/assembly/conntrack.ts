@@ -235,26 +235,30 @@ export class Conntrack {
 
   /** A record to fill, or none when the table is full of assured connections. */
   static allocate(): u32 {
+    const id = Conntrack.allocateFree();
+    if (id != NONE) return id;
+    return Conntrack.evict() ? Conntrack.allocateFree() : NONE;
+  }
+
+  /** The same, or none when another would have to give way for it. */
+  @inline static allocateFree(): u32 {
     const control = Tables.control;
-    if (control.connectionFreeCount > 0) {
-      control.connectionFreeCount--;
-      return load<u32>(<usize>(control.connectionFree + (control.connectionFreeCount << 2)));
+    const count = control.connectionFreeCount;
+    if (count > 0) {
+      control.connectionFreeCount = count - 1;
+      return load<u32>(<usize>(control.connectionFree + ((count - 1) << 2)));
     }
-    if (control.connectionHighWater < control.connectionCapacity) return control.connectionHighWater++;
-    if (!Conntrack.evict()) return NONE;
-    control.connectionFreeCount--;
-    return load<u32>(<usize>(control.connectionFree + (control.connectionFreeCount << 2)));
+    return control.connectionHighWater < control.connectionCapacity ? control.connectionHighWater++ : NONE;
   }
 
   /** True when a record could be had; changes nothing. */
   static hasRoom(): bool {
-    return Conntrack.hasFree() || Conntrack.victim() != NONE;
-  }
-
-  /** True when none has to give way for it. */
-  @inline static hasFree(): bool {
     const control = Tables.control;
-    return control.connectionFreeCount > 0 || control.connectionHighWater < control.connectionCapacity;
+    return (
+      control.connectionFreeCount > 0 ||
+      control.connectionHighWater < control.connectionCapacity ||
+      Conntrack.victim() != NONE
+    );
   }
 
   /** Among the next 64 records: an expired one, else a half-open one, else one that is not assured. */

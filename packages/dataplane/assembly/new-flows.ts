@@ -6,7 +6,6 @@ import {
   ConnectionFlag,
   EventKind,
   FrontendKind,
-  HOST_HOP,
   MAPPED,
   NO_HOP,
   NONE,
@@ -44,11 +43,16 @@ export class NewFlow {
   servicePort: u32;
   /** Id of the backend that is picked if the generator is in state `random` after that; none when there are no endpoints. */
   backend: u32;
-  /** Hash of the reply tuple with that backend. */
-  reply: u64;
+  /** Of the reply tuple with that backend: the line of the index, and the tag in it. */
+  replyBucket: u32;
+  replyTag: u32;
   /** As it is when packets of this run draw in order, and nothing else does. */
   random: u64;
 }
+
+/** Flags, scheduler and affinity, as they lie at the beginning of a Service port's record; and those of most. */
+const SETTINGS: u64 = 0xffffffff0000ff00 | <u64>(ServicePortFlag.HAS_ANY | ServicePortFlag.INTERNAL_LOCAL);
+const PLAIN_SETTINGS: u64 = <u64>(ServicePortFlag.HAS_ANY | (Scheduler.RANDOM << 8));
 
 /** Frames that are worked on together: their parse results, and these, stay in the first-level cache. */
 export const RUN: u32 = 64;
@@ -140,8 +144,10 @@ export class NewFlows {
         p.plain != 0
           ? Hash.v4(<u64>backend.address | (p.addresses << 32), ports, p.meta)
           : Hash.tuple(Backends.high(backend), Backends.low(backend), p.sourceHigh, p.sourceLow, ports, p.meta);
-      flow.reply = hash;
-      sink += load<u32>(ConnectionIndex.bucket(ConnectionIndex.home(hash)));
+      const bucket = ConnectionIndex.bucket(ConnectionIndex.home(hash));
+      flow.replyBucket = <u32>bucket;
+      flow.replyTag = ConnectionIndex.tag(hash);
+      sink += load<u32>(bucket);
     }
     control.sink = sink;
   }
@@ -156,28 +162,26 @@ export class NewFlows {
     const control = Tables.control;
     const flow = changetype<NewFlow>(<usize>p.frontend);
     const servicePort = Tables.servicePort(flow.servicePort);
-    const settings: u32 = ServicePortFlag.HAS_ANY | ServicePortFlag.INTERNAL_LOCAL;
-    if ((<u32>servicePort.flags & settings) != ServicePortFlag.HAS_ANY) return false;
-    if (<u32>servicePort.scheduler != Scheduler.RANDOM || servicePort.affinityTicks != 0) return false;
+    if ((load<u64>(changetype<usize>(servicePort)) & SETTINGS) != PLAIN_SETTINGS) return false;
     if (Frontends.kind(flow.frontend) != FrontendKind.CLUSTER_IP) return false;
     if (control.masqueradeAll != 0) return false;
     const f = <usize>Descriptors.frameOf(descriptor);
     const meta = p.meta;
-    const isTcp = (meta & 0xff) == 6;
+    const isTcp = meta == (6 | (4 << 8));
     if (isTcp && (<u32>load<u8>(f, 47) & 0x17) != 0x02) return false;
     const source = <u32>p.addresses;
     const destination = <u32>(p.addresses >> 32);
-    if (control.detector != 0 && !Addresses.isPod(0, ((<u64>source) << 32) | <u64>MAPPED, 4)) return false;
+    if (control.detector != 0 && !Addresses.isPodV4(source)) return false;
 
     const random = Random.after(control.randomState);
     if (flow.backend == NONE) return false;
     const isForeseen = random == flow.random;
     const backendId = isForeseen ? flow.backend : NewFlows.draw(servicePort, random);
     const backend = Tables.backend(backendId);
-    if (!Schedule.isAvailable(backend) || !Backends.isRouted(backend)) return false;
+    if (!Schedule.isAvailable(backend) || !Backends.isForwarded(backend)) return false;
     const hop = <u32>backend.hop;
     const route = changetype<Prefix>(<usize>(control.prefixes + (hop << 6)));
-    if (hop == HOST_HOP || (route.flags & RouteFlag.NEXT_HOP_MAC) == 0) return false;
+    if ((route.flags & RouteFlag.NEXT_HOP_MAC) == 0) return false;
     const total = p.total;
     const address = backend.address;
     if (total > <u32>route.mtu || address == source) return false;
@@ -185,19 +189,23 @@ export class NewFlows {
     // Neither tuple is known, and both have room in the line that their hash says.
     const ports = p.ports;
     const replyPorts = <u32>backend.port | (ports << 16);
-    const reply = isForeseen ? flow.reply : Hash.v4(<u64>address | ((<u64>source) << 32), replyPorts, meta);
+    if (!isForeseen) {
+      const reply = Hash.v4(<u64>address | ((<u64>source) << 32), replyPorts, meta);
+      flow.replyBucket = <u32>ConnectionIndex.bucket(ConnectionIndex.home(reply));
+      flow.replyTag = ConnectionIndex.tag(reply);
+    }
     const bucket = <usize>p.bucket;
-    const replyBucket = ConnectionIndex.bucket(ConnectionIndex.home(reply));
+    const replyBucket = <usize>flow.replyBucket;
     const tag = ConnectionIndex.tag(p.hash);
-    const replyTag = ConnectionIndex.tag(reply);
+    const replyTag = flow.replyTag;
     if (bucket == replyBucket) return false;
     const vacancy = ConnectionIndex.vacancy(bucket, tag);
     if (vacancy == 0) return false;
     const replyVacancy = ConnectionIndex.vacancy(replyBucket, replyTag);
     if (replyVacancy == 0) return false;
 
-    if (!Conntrack.hasFree()) return false;
-    const id = Conntrack.allocate();
+    const id = Conntrack.allocateFree();
+    if (id == NONE) return false;
     control.randomState = random;
     ConnectionIndex.enter(bucket, vacancy, tag, id << 1);
     ConnectionIndex.enter(replyBucket, replyVacancy, replyTag, (id << 1) | 1);
@@ -205,7 +213,7 @@ export class NewFlows {
     control.connectionsInserted++;
 
     const now = control.now;
-    const addresses = <u64>~source + <u64>~destination + <u64>source + <u64>address;
+    const addresses = <u64>~destination + <u64>address;
     const networkDelta = Checksum.fold(addresses);
     const transportDelta = Checksum.fold(addresses + <u64>~ports + <u64>replyPorts);
     const c = Tables.connection(id);
@@ -261,7 +269,7 @@ export class NewFlows {
     }
 
     store<u32>(f, address, 30);
-    store<u16>(f, backend.port, 36);
+    store<u16>(f, <u16>replyPorts, 36);
     Plain.repair(f, isTcp, transportDelta);
     Plain.send(f, descriptor, route, Plain.headerDelta(networkDelta));
     return true;

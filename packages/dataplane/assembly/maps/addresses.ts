@@ -55,6 +55,11 @@ export class Addresses {
     return (Prefixes.nodeFlags(high, low, family) & PrefixFlag.CLUSTER_CIDR) != 0;
   }
 
+  /** The same of an IPv4 address, raw. */
+  @inline static isPodV4(address: u32): bool {
+    return (Prefixes.nodeFlagsV4(address) & PrefixFlag.CLUSTER_CIDR) != 0;
+  }
+
   @inline static isService(high: u64, low: u64, family: u32): bool {
     return (Prefixes.nodeFlags(high, low, family) & PrefixFlag.SERVICE_CIDR) != 0;
   }

@@ -20,8 +20,17 @@ export class Backends {
       <u32>backend.hopGeneration == control.hopGeneration &&
       <u32>backend.hop != NO_HOP &&
       control.hopEpoch == control.routeEpoch &&
-      control.forwarding != 0 &&
       !control.tracing
+    );
+  }
+
+  /** Is it also the route of a packet that leaves this node? */
+  @inline static isForwarded(backend: Backend): bool {
+    const control = Tables.control;
+    return (
+      <u32>backend.hopGeneration == control.hopGeneration &&
+      <u32>backend.hop < HOST_HOP &&
+      control.hopEpoch == control.routeEpoch
     );
   }
 

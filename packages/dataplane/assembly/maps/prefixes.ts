@@ -1,4 +1,4 @@
-import { Prefix, PrefixScope } from "../generated/layout";
+import { MAPPED, Prefix, PrefixScope } from "../generated/layout";
 import { Hash } from "../hash";
 import { Tables } from "./tables";
 
@@ -96,6 +96,15 @@ export class Prefixes {
       Tables.control.routeEpoch == NodeAnswer.epoch
       ? NodeAnswer.flags
       : Prefixes.findNodeFlags(high, low, family);
+  }
+
+  /** The same for an IPv4 address. */
+  @inline static nodeFlagsV4(address: u32): u32 {
+    return ((address ^ <u32>(NodeAnswer.low >> 32)) & <u32>(NodeAnswer.maskLow >> 32)) == 0 &&
+      NodeAnswer.family == 4 &&
+      Tables.control.routeEpoch == NodeAnswer.epoch
+      ? NodeAnswer.flags
+      : Prefixes.findNodeFlags(0, ((<u64>address) << 32) | <u64>MAPPED, 4);
   }
 
   static findNodeFlags(high: u64, low: u64, family: u32): u32 {
