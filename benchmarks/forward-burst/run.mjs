@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { createDataplane } from "@portolan/dataplane";
 import { heading, quantile, report } from "../figures.mjs";
+import { onOneProcessor } from "../one-processor.mjs";
 import { Bursts, burst } from "./bursts.mjs";
 import { obstacle, ofMinimal, ofPortolan } from "./instructions.mjs";
 import { MapsTarget } from "./maps.mjs";
@@ -11,7 +12,8 @@ import { PortolanTarget } from "./portolan.mjs";
 
 if (globalThis.gc === undefined) {
   const args = ["--expose-gc", "--max-old-space-size=3072", fileURLToPath(import.meta.url), ...process.argv.slice(2)];
-  process.exit(spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 1);
+  const [command, ...rest] = [...onOneProcessor(), process.execPath, ...args];
+  process.exit(spawnSync(command, rest, { stdio: "inherit" }).status ?? 1);
 }
 
 /** What is recorded by who does not ask for an event per connection. */
