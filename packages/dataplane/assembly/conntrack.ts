@@ -431,14 +431,17 @@ export class Conntrack {
     let i = control.collectorHand;
     let removed: u32 = 0;
     for (let k: u32 = 0; k < n; k++) {
-      if (i >= control.connectionHighWater) i = 0;
+      if (i >= control.connectionHighWater) {
+        i = 0;
+        control.collectorRound++;
+      }
       const c = Tables.connection(i);
       if ((c.flags & <u8>ConnectionFlag.IN_USE) != 0) {
         if (Conntrack.isExpired(c)) {
           Conntrack.remove(i);
           control.connectionsExpired++;
           removed++;
-        } else SteadyLines.level(c);
+        } else if (((i + control.collectorRound) & 63) == 0) SteadyLines.level(c);
       }
       i++;
     }

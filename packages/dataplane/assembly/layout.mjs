@@ -365,6 +365,7 @@ export const structures = {
         "u32",
         "That generation and the flags of an assured connection as they lie in a record from `state` on.",
       ],
+      ["collectorRound", "u32", "How often the collector went round."],
     ],
   },
   Parsed: {

@@ -199,6 +199,26 @@ test("a connection lives as long as one of its directions does", () => {
   expect(dataplane.tick(1 + 20 * timeout)).toBe(1);
 });
 
+test.each([false, true])("nor longer, also when one of them was silent for years (replies: %s)", (reply) => {
+  const dataplane = addPorts(configure(dataplaneOf("release")));
+  const backends = new Map<number, { address: string; port: number }>();
+  const send = (back: boolean, flags: string, now: number) => {
+    const one = { flow: 0, reply: back, flags, length: 4, ttl: 64, after: 0, change: 0, looked: false };
+    const { bytes, ingress } = frameOf(one, backends)!;
+    return byBatch(dataplane, bytes, ingress, now);
+  };
+  const { bytes } = send(false, "S", 1);
+  backends.set(0, { address: bytes.slice(30, 34).join("."), port: (bytes[36]! << 8) | bytes[37]! });
+  send(true, "SA", 1);
+  send(false, "A", 1);
+  send(true, "A", 1);
+  const halfDay = 43_200;
+  const halfDays = 2 * 2 * 365;
+  for (let i = 0; i < halfDays; i++) expect(send(reply, "A", 1 + i * halfDay).verdict).not.toBe(batchVerdicts.DROP);
+  expect(dataplane.counters().connections.inserted).toBe(1);
+  expect(dataplane.tick(1 + (halfDays + 1) * halfDay)).toBe(1);
+});
+
 test("an IPv6 connection whose addresses look like an established IPv4 one's is not taken for it", () => {
   // Where the line of an IPv4 connection says until when it lives, that it is steady and which addresses it has: the generation is the
   // first that packets meet.

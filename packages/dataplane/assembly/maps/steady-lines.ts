@@ -66,7 +66,7 @@ export class SteadyLines {
     return <i32>(now - SteadyLines.first(c).expires) >= 0 && <i32>(now - SteadyLines.second(c).expires) >= 0;
   }
 
-  /** Lets a line whose direction is silent follow the other, before the clock comes round to what it says. */
+  /** Lets a line whose direction is silent follow the other, before the clock comes round to what it says: some time in a year. */
   static level(c: Connection): void {
     if (!SteadyLines.isSteady(c)) return;
     const first = SteadyLines.first(c);
