@@ -65,22 +65,19 @@ const NEW_FLOWS: usize = memory.data(RUN * 32, 16);
  * leaves packet and tables untouched to it.
  */
 export class NewFlows {
-  @inline static at(k: u32): NewFlow {
-    return changetype<NewFlow>(NEW_FLOWS + <usize>k * offsetof<NewFlow>());
-  }
-
   /** Notes a packet of the run that no connection claims: number `k`. */
   @inline static note(k: u32, parsed: u32): void {
-    NewFlows.at(k).parsed = parsed;
+    changetype<NewFlow>(NEW_FLOWS + <usize>k * offsetof<NewFlow>()).parsed = parsed;
   }
 
   /** Looks ahead for the first `count` of them. Tables stay as they are during a batch; which backend it is, is a guess. */
   static lookAhead(count: u32): void {
     const control = Tables.control;
     let sink: u32 = 0;
-    let kept: u32 = 0;
-    for (let k: u32 = 0; k < count; k++) {
-      const parsed = NewFlows.at(k).parsed;
+    let end = NEW_FLOWS + <usize>count * offsetof<NewFlow>();
+    let kept = NEW_FLOWS;
+    for (let at = NEW_FLOWS; at < end; at += offsetof<NewFlow>()) {
+      const parsed = changetype<NewFlow>(at).parsed;
       const p = changetype<Parsed>(<usize>parsed);
       let line: usize;
       if (p.plain != 0) {
@@ -91,54 +88,58 @@ export class NewFlows {
         line = Frontends.at(p.destinationHigh, p.destinationLow);
       }
       sink += load<u32>(line);
-      const flow = NewFlows.at(kept);
+      const flow = changetype<NewFlow>(kept);
       flow.parsed = parsed;
       flow.frontend = <u32>line;
-      kept++;
+      kept += offsetof<NewFlow>();
     }
-    count = kept;
-    kept = 0;
-    for (let k: u32 = 0; k < count; k++) {
-      const flow = NewFlows.at(k);
-      const parsed = flow.parsed;
+    end = kept;
+    kept = NEW_FLOWS;
+    for (let at = NEW_FLOWS; at < end; at += offsetof<NewFlow>()) {
+      const parsed = changetype<NewFlow>(at).parsed;
+      const line = <usize>changetype<NewFlow>(at).frontend;
       const p = changetype<Parsed>(<usize>parsed);
       const key = Frontends.key(p.ports >> 16, p.meta);
       let found: usize;
       if (p.plain != 0) {
-        found = Frontends.first(flow.frontend, <u32>(p.addresses >> 32), key);
-        if (found == 0)
-          found = Frontends.findFrom(flow.frontend, 0, (p.addresses & 0xffffffff00000000) | <u64>MAPPED, key);
+        found = Frontends.first(line, <u32>(p.addresses >> 32), key);
+        if (found == 0) found = Frontends.findFrom(line, 0, (p.addresses & 0xffffffff00000000) | <u64>MAPPED, key);
         if (found == 0) continue;
+        p.frontend = <u32>kept;
       } else {
-        found = Frontends.findFrom(flow.frontend, p.destinationHigh, p.destinationLow, key);
+        found = Frontends.findFrom(line, p.destinationHigh, p.destinationLow, key);
         p.frontend = <u32>found;
         if (found == 0) continue;
       }
-      const known = NewFlows.at(kept);
-      known.parsed = parsed;
-      known.frontend = <u32>found;
-      known.servicePort = Frontends.servicePort(found);
-      sink += load<u32>(changetype<usize>(Tables.servicePort(known.servicePort)));
-      if (p.plain != 0) p.frontend = <u32>changetype<usize>(known);
-      kept++;
+      const servicePort = Frontends.servicePort(found);
+      sink += load<u32>(changetype<usize>(Tables.servicePort(servicePort)));
+      const flow = changetype<NewFlow>(kept);
+      flow.parsed = parsed;
+      flow.frontend = <u32>found;
+      flow.servicePort = servicePort;
+      kept += offsetof<NewFlow>();
     }
     let random = control.randomState;
     let free = control.connectionFree + (control.connectionFreeCount << 2);
-    for (let k: u32 = 0; k < kept; k++) {
-      const flow = NewFlows.at(k);
+    for (let at = NEW_FLOWS; at < kept; at += offsetof<NewFlow>()) {
+      const flow = changetype<NewFlow>(at);
       const set = Schedule.set(Tables.servicePort(flow.servicePort), 0);
-      flow.backend = NONE;
-      if (set.count == 0) continue;
+      const members = set.count;
+      if (members == 0) {
+        flow.backend = NONE;
+        continue;
+      }
       random = Random.after(random);
       flow.random = random;
-      flow.backend = Schedule.member(set, Random.scale(Random.bits(random), set.count));
+      const backendId = Schedule.member(set, Random.scale(Random.bits(random), members));
+      flow.backend = backendId;
       if (free > control.connectionFree) {
         free -= 4;
         const record = changetype<usize>(Tables.connection(load<u32>(<usize>free)));
         sink += load<u32>(record) + load<u32>(record, 64);
       }
       const p = changetype<Parsed>(<usize>flow.parsed);
-      const backend = Tables.backend(flow.backend);
+      const backend = Tables.backend(backendId);
       const ports = <u32>backend.port | (p.ports << 16);
       const hash =
         p.plain != 0
@@ -161,7 +162,8 @@ export class NewFlows {
   static open(p: Parsed, descriptor: usize): bool {
     const control = Tables.control;
     const flow = changetype<NewFlow>(<usize>p.frontend);
-    const servicePort = Tables.servicePort(flow.servicePort);
+    const servicePortId = flow.servicePort;
+    const servicePort = Tables.servicePort(servicePortId);
     if ((load<u64>(changetype<usize>(servicePort)) & SETTINGS) != PLAIN_SETTINGS) return false;
     if (Frontends.kind(flow.frontend) != FrontendKind.CLUSTER_IP) return false;
     if (control.masqueradeAll != 0) return false;
@@ -217,10 +219,12 @@ export class NewFlows {
     const networkDelta = Checksum.fold(addresses);
     const transportDelta = Checksum.fold(addresses + <u64>~ports + <u64>replyPorts);
     const c = Tables.connection(id);
+    const sourceLow = ((<u64>source) << 32) | <u64>MAPPED;
+    const destinationLow = ((<u64>destination) << 32) | <u64>MAPPED;
     c.sourceHigh = 0;
-    c.sourceLow = ((<u64>source) << 32) | <u64>MAPPED;
+    c.sourceLow = sourceLow;
     c.destinationHigh = 0;
-    c.destinationLow = ((<u64>destination) << 32) | <u64>MAPPED;
+    c.destinationLow = destinationLow;
     // Neighbouring fields, as layout.mjs draws them, in one store each.
     const record = changetype<usize>(c);
     store<u64>(record, <u64>ports | ((<u64>(meta | (hop << 16))) << 32), offsetof<Connection>("ports"));
@@ -230,13 +234,13 @@ export class NewFlows {
     c.replySourceHigh = 0;
     c.replySourceLow = ((<u64>address) << 32) | <u64>MAPPED;
     c.replyDestinationHigh = 0;
-    c.replyDestinationLow = ((<u64>source) << 32) | <u64>MAPPED;
+    c.replyDestinationLow = sourceLow;
     store<u64>(
       record,
       <u64>replyPorts | ((<u64>((now & 0xffff) | (NO_HOP << 16))) << 32),
       offsetof<Connection>("replyPorts"),
     );
-    store<u64>(record, <u64>flow.servicePort | ((<u64>backendId) << 32), offsetof<Connection>("servicePort"));
+    store<u64>(record, <u64>servicePortId | ((<u64>backendId) << 32), offsetof<Connection>("servicePort"));
     store<u64>(record, Lookup.generation(backend, servicePort), offsetof<Connection>("generation"));
     c.replyBytes = 0;
     Backends.countConnection(backend);
@@ -257,12 +261,12 @@ export class NewFlows {
         EventKind.CONNECTION,
         Reason.NONE,
         0,
-        c.sourceLow,
+        sourceLow,
         0,
-        c.destinationLow,
+        destinationLow,
         ports,
         meta,
-        flow.servicePort,
+        servicePortId,
         backendId,
         Descriptors.ingressOf(descriptor),
       );
