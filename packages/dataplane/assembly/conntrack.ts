@@ -64,8 +64,10 @@ export class Conntrack {
     return load<u32>(<usize>(TIMEOUTS + (index << 2)));
   }
 
-  @inline static isExpired(connection: Connection): bool {
-    return SteadyLines.isExpired(connection);
+  @inline static isExpired(c: Connection): bool {
+    const now = Tables.control.now;
+    if (!SteadyLines.isSteady(c)) return <i32>(now - c.expires) >= 0;
+    return <i32>(now - SteadyLines.first(c).expires) >= 0 && <i32>(now - SteadyLines.second(c).expires) >= 0;
   }
 
   /** Row of the TCP table. Only the listed flag sets are sane (tcp_valid_flags); PSH, ECE and CWR do not matter. */

@@ -291,7 +291,10 @@ export interface Dataplane extends ServiceTables {
   counters(): DataplaneCounters;
   /** Events since the last call. */
   events(): DataplaneEvent[];
-  /** All connections that have not expired. Cost: proportional to the most there ever were. */
+  /**
+   * All connections that have not expired. Cost: proportional to the most there ever were; the next packet of each that is established takes
+   * the general path once.
+   */
   connections(): ConnectionEntry[];
   /** Where the records of connections lie in {@link memory}, for who keeps them beyond the end of this dataplane. */
   readonly connectionRecords: Region;

@@ -1,5 +1,4 @@
 import { Connection, MAPPED, SteadyLine } from "../generated/layout";
-import { Tables } from "./tables";
 
 /**
  * Records of IPv4 connections that are established. Their lines have another form, in which one line alone forwards the packets of its
@@ -24,6 +23,7 @@ export class SteadyLines {
    * Gives a record this form. Its packets are forwarded by it while `Control.steady` and their state say `steady`.
    *
    * @param firstDelta `SteadyLine.headerDelta` of the first line
+   * @param secondDelta that of the second
    */
   static enter(c: Connection, steady: u32, firstDelta: u32, secondDelta: u32): void {
     const first = SteadyLines.first(c);
@@ -58,12 +58,6 @@ export class SteadyLines {
     store<u32>(line, MAPPED, 8);
     store<u64>(line, 0, 16);
     store<u32>(line, MAPPED, 24);
-  }
-
-  @inline static isExpired(c: Connection): bool {
-    const now = Tables.control.now;
-    if (!SteadyLines.isSteady(c)) return <i32>(now - c.expires) >= 0;
-    return <i32>(now - SteadyLines.first(c).expires) >= 0 && <i32>(now - SteadyLines.second(c).expires) >= 0;
   }
 
   /** Lets a line whose direction is silent follow the other, before the clock comes round to what it says: some time in a year. */
