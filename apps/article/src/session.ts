@@ -180,14 +180,21 @@ export async function openSession(
     },
     async deploy(...names) {
       await session.apply(...names);
-      await session.until(async () => {
-        const { stdout } = await run("kubectl get pods --no-headers");
-        const { stdout: workloads } = await run("kubectl get deployments,statefulsets --no-headers");
-        for (const line of `${stdout}${workloads}`.split("\n").filter((text) => text !== "")) {
-          const [ready, wanted] = (line.trim().split(/\s+/)[1] ?? "").split("/");
-          must(ready === wanted, `not ready: ${line}`);
-        }
-      });
+      await session
+        .until(async () => {
+          const { stdout } = await run("kubectl get pods --no-headers");
+          const { stdout: workloads } = await run("kubectl get deployments,statefulsets --no-headers");
+          for (const line of `${stdout}${workloads}`.split("\n").filter((text) => text !== "")) {
+            const [ready, wanted] = (line.trim().split(/\s+/)[1] ?? "").split("/");
+            must(ready === wanted, `not ready: ${line}`);
+          }
+        })
+        .catch(async (error) => {
+          const { stdout } = await run("kubectl get events --no-headers --sort-by=.metadata.creationTimestamp");
+          throw new Disagreement(
+            `${(error as Error).message}\nlast events:\n${stdout.trimEnd().split("\n").slice(-8).join("\n")}`,
+          );
+        });
     },
     async value(object, path) {
       return (await run(`kubectl get ${object} -o jsonpath=${quote(path)}`)).stdout;
@@ -226,11 +233,9 @@ export async function openSession(
         ]);
         let text = "";
         program.stdout.setEncoding("utf8");
-        program.stdout.on("data", (chunk: string) => {
-          text += chunk;
-        });
+        // To the end of what it writes, which may come after the program's own.
+        for await (const chunk of program.stdout) text += chunk;
         await program.ended;
-        await new Promise((resolve) => setImmediate(resolve));
         out.push(readAnswer(text));
       }
       return out;
